@@ -1,23 +1,117 @@
 package geecache
 
 import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 )
+
+// The stream is what nodes speak to each other: one connection between two
+// nodes, upgraded from HTTP, on which each direction is a sequence of frames
+// (frame.go). A streamClient keeps one such connection to a peer and so knows the
+// peer's health; a streamServer answers those that others open. docs/STREAM.md
+// describes the protocol.
 
 // streamProtocol is the token of the Upgrade header and the ALPN name. Its
 // number is the protocol's major version.
 const streamProtocol = "geecache/1"
 
-// protocolVersion is the version of the stream that this package speaks.
+// protocolVersion is the version of the stream that this package speaks. The
+// previous and the next minor version are understood.
 const protocolVersion = "1.0"
+
+// The headers that carry a hello, and with it what the dialer expects. Values are
+// escaped as in a URL's path, so that any ID can be told.
+const (
+	headerCluster = "Geecache-Cluster"
+	headerNode    = "Geecache-Node"
+	headerVersion = "Geecache-Version"
+	headerRole    = "Geecache-Role"
+	headerEpoch   = "Geecache-Epoch"
+	headerExpect  = "Geecache-Expect" // the ID of the node that the dialer believes to dial
+	headerRefusal = "Geecache-Refusal"
+)
+
+// streamPath is where the upgrade is asked for.
+const streamPath = "/_geecache/"
+
+func escapeHeader(s string) string { return url.PathEscape(s) }
 
 // hello is what two nodes tell each other before the first frame.
 type hello struct {
 	Cluster string
 	ID      string
-	Version string
+	Version string // "major.minor" of the protocol; empty means protocolVersion
 	Role    Role
 	Epoch   uint64
+}
+
+// set writes the hello into headers.
+func (h hello) set(header http.Header) {
+	if h.Version == "" {
+		h.Version = protocolVersion
+	}
+	header.Set(headerCluster, escapeHeader(h.Cluster))
+	header.Set(headerNode, escapeHeader(h.ID))
+	header.Set(headerVersion, escapeHeader(h.Version))
+	header.Set(headerRole, escapeHeader(string(h.Role)))
+	header.Set(headerEpoch, strconv.FormatUint(h.Epoch, 16))
+}
+
+// readHello reads a hello from headers. It fails if they are not a node's.
+func readHello(header http.Header) (hello, error) {
+	var h hello
+	var err error
+	text := func(name string) string {
+		s, e := url.PathUnescape(header.Get(name))
+		if e != nil && err == nil {
+			err = fmt.Errorf("header %s: %w", name, e)
+		}
+		return s
+	}
+	h.Cluster, h.ID, h.Version, h.Role = text(headerCluster), text(headerNode), text(headerVersion), Role(text(headerRole))
+	if err != nil {
+		return hello{}, err
+	}
+	if h.Version == "" {
+		return hello{}, fmt.Errorf("header %s is missing", headerVersion)
+	}
+	if e := header.Get(headerEpoch); e != "" {
+		if h.Epoch, err = strconv.ParseUint(e, 16, 64); err != nil {
+			return hello{}, fmt.Errorf("header %s: %w", headerEpoch, err)
+		}
+	}
+	return h, nil
+}
+
+// checkVersion reports whether two versions understand each other: the same
+// major version, and minor versions that differ by one at most. The error wraps
+// ErrRefused and names both.
+func checkVersion(here, there string) error {
+	major, minor, ok := parseVersion(here)
+	major2, minor2, ok2 := parseVersion(there)
+	if ok && ok2 && major == major2 && minor-minor2 <= 1 && minor2-minor <= 1 {
+		return nil
+	}
+	return fmt.Errorf("%w: this node speaks protocol version %s, the other one %q; update the older one", ErrRefused, here, there)
+}
+
+func parseVersion(s string) (major, minor int, ok bool) {
+	a, b, found := strings.Cut(s, ".")
+	major, err := strconv.Atoi(a)
+	minor, err2 := strconv.Atoi(b)
+	return major, minor, found && err == nil && err2 == nil && major >= 0 && minor >= 0
+}
+
+// checkCluster fails if two nodes are not of one cluster.
+func checkCluster(here, there string) error {
+	if here == there {
+		return nil
+	}
+	return fmt.Errorf("%w: this node is of cluster %q, the other one of %q", ErrRefused, here, there)
 }
 
 // streamTimings are the durations of the stream. Zero fields get defaults.
@@ -27,7 +121,7 @@ type streamTimings struct {
 	pingBusy         time.Duration // 150 ms: silence, while requests wait, after which to ping
 	deadAfter        time.Duration // 750 ms: silence, while requests wait, that means death
 	pingIdle         time.Duration // 1 s: silence, while none wait, after which to ping
-	idleDead         time.Duration // 3 s: silence, while none wait, that means death
+	idleDead         time.Duration // 3 s: silence, while none wait, that means death; for a server, 3 times that
 	redialMin        time.Duration // 50 ms: the shortest pause between attempts to connect
 	redialMax        time.Duration // 1 s: the longest
 	drainGrace       time.Duration // 30 s: for requests in flight to a draining peer

@@ -3,39 +3,303 @@ package geecache
 import (
 	"context"
 	"crypto/tls"
+	"errors"
+	"fmt"
 	"log/slog"
+	"math"
+	"math/rand/v2"
 	"net"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
+// streamClientConfig is what a streamClient needs to know.
 type streamClientConfig struct {
 	self     func() hello // this node's identity and epoch, now
 	peer     Peer
-	addr     string // host:port
-	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
-	tls      *tls.Config // nil: plain
+	addr     string                                                            // host:port
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
+	tls      *tls.Config                                                       // nil: plain
 	timings  streamTimings
-	maxValue int // bytes; larger replies are refused
-	onState  func(st peerState, remote hello, err error)
-	rand     func() float64
-	log      *slog.Logger
+	maxValue int // bytes; larger replies are refused. 0: 4 GiB
+
+	// onState is called on each change of the state, in order, from one
+	// goroutine, for which Close waits. It must not block. remote is the hello of
+	// the peer when it was last up, err why it no longer is.
+	onState func(st peerState, remote hello, err error)
+	rand    func() float64 // in [0, 1), for jitter; nil: math/rand/v2
+	log     *slog.Logger   // nil: none
 }
 
-type streamClient struct{}
+// A streamClient is the [PeerClient] of a peer that speaks the stream. One
+// goroutine keeps one connection to the peer, and makes a new one, with a growing
+// and jittered pause, whenever there is none. So it knows at any time whether the
+// peer can be asked, and no request pays for finding out that it cannot.
+type streamClient struct {
+	cfg    streamClientConfig
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+	tasks  sync.WaitGroup
+	wake   chan struct{}
+	calls  sync.Pool // of *singleCall
 
-func newStreamClient(cfg streamClientConfig) *streamClient { return &streamClient{} }
+	first     chan struct{} // closed when the first attempt to connect has ended
+	bytesIn   atomic.Int64
+	bytesOut  atomic.Int64
+	current   atomic.Pointer[streamStatus]
+	firstOnce sync.Once
+}
 
+// streamStatus is a state of a streamClient with what belongs to it. It is
+// replaced whole.
+type streamStatus struct {
+	state  peerState
+	conn   *clientConn // with peerUp
+	remote hello       // of the last connection
+	err    error       // with peerDown and peerDraining; wraps ErrPeerTrouble
+}
+
+var _ PeerClient = (*streamClient)(nil)
+
+// newStreamClient returns a client and begins to connect.
+func newStreamClient(cfg streamClientConfig) *streamClient {
+	cfg.timings = cfg.timings.withDefaults()
+	if cfg.maxValue <= 0 {
+		cfg.maxValue = math.MaxUint32
+	}
+	if cfg.rand == nil {
+		cfg.rand = rand.Float64
+	}
+	if cfg.dial == nil {
+		cfg.dial = new(net.Dialer).DialContext
+	}
+	if cfg.log == nil {
+		cfg.log = slog.New(slog.DiscardHandler)
+	}
+	c := &streamClient{cfg: cfg, wake: make(chan struct{}, 1), first: make(chan struct{})}
+	c.calls.New = func() any {
+		s := new(singleCall)
+		s.done = make(chan struct{}, 1)
+		return s
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.current.Store(&streamStatus{state: peerConnecting})
+	c.tasks.Go(c.run)
+	return c
+}
+
+// name is how errors and logs call the peer.
+func (c *streamClient) name() string {
+	if c.cfg.peer.ID != "" {
+		return c.cfg.peer.ID
+	}
+	return c.cfg.addr
+}
+
+// trouble wraps an error in ErrPeerTrouble and the peer's name.
+func (c *streamClient) trouble(err error) error {
+	if errors.Is(err, ErrPeerTrouble) {
+		return err
+	}
+	return fmt.Errorf("peer %s: %w: %w", c.name(), ErrPeerTrouble, err)
+}
+
+// Get implements [PeerClient].
 func (c *streamClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, error) {
-	return PeerReply{}, ErrPeerTrouble
+	if reply, bad := unsendable(req); bad {
+		return reply, nil
+	}
+	conn, err := c.conn(ctx)
+	if err != nil {
+		return PeerReply{}, err
+	}
+	return conn.get(ctx, req)
 }
 
+// GetMany implements [PeerClient].
 func (c *streamClient) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	return nil, nil
+	replies, errs := make([]PeerReply, len(reqs)), make([]error, len(reqs))
+	if len(reqs) == 0 {
+		return replies, errs
+	}
+	conn, err := c.conn(ctx)
+	if err != nil {
+		for i := range errs {
+			errs[i] = err
+		}
+		return replies, errs
+	}
+	unsent := make(map[int]PeerReply)
+	for i := range reqs {
+		if reply, bad := unsendable(&reqs[i]); bad {
+			unsent[i], errs[i] = reply, errUnsent
+		}
+	}
+	conn.getMany(ctx, reqs, replies, errs)
+	for i, reply := range unsent {
+		replies[i], errs[i] = reply, nil
+	}
+	return replies, errs
 }
 
-func (c *streamClient) State() peerState { return peerDown }
+// errUnsent marks a request that is answered without being sent.
+var errUnsent = errors.New("not sent")
 
-func (c *streamClient) retryNow() {}
+// unsendable answers a request that no frame can carry.
+func unsendable(req *PeerRequest) (PeerReply, bool) {
+	switch {
+	case len(req.Group) > math.MaxUint16:
+		return PeerReply{Code: CodeBadRequest, Message: fmt.Sprintf("group name of %d bytes; the limit is %d", len(req.Group), math.MaxUint16)}, true
+	case len(req.Key) > maxSkip:
+		return PeerReply{Code: CodeTooLarge, Message: fmt.Sprintf("key of %d bytes; the limit is %d", len(req.Key), maxSkip)}, true
+	}
+	return PeerReply{}, false
+}
 
-func (c *streamClient) stats() (bytesIn, bytesOut, inFlight int64, lastErr error) { return }
+// conn returns the connection. Only as long as no attempt to connect has ended
+// does it wait for one; it fails at once when the peer is down.
+func (c *streamClient) conn(ctx context.Context) (*clientConn, error) {
+	st := c.current.Load()
+	if st.state == peerConnecting {
+		timer := time.NewTimer(c.cfg.timings.dialTimeout)
+		defer timer.Stop()
+		select {
+		case <-c.first:
+		case <-timer.C:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-c.ctx.Done():
+		}
+		st = c.current.Load()
+	}
+	switch {
+	case c.ctx.Err() != nil:
+		return nil, c.trouble(ErrClosed)
+	case st.state == peerUp:
+		return st.conn, nil
+	case st.err != nil:
+		return nil, st.err
+	}
+	return nil, c.trouble(errors.New("no connection yet"))
+}
 
-func (c *streamClient) Close() error { return nil }
+// State returns what is known of the peer's health.
+func (c *streamClient) State() peerState { return c.current.Load().state }
+
+// retryNow makes the client try to connect at once, if it is down: the peer has
+// told that it is there.
+func (c *streamClient) retryNow() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// stats returns the bytes received and sent, the requests in flight, and, unless
+// the peer is up, what is wrong with it.
+func (c *streamClient) stats() (bytesIn, bytesOut, inFlight int64, lastErr error) {
+	st := c.current.Load()
+	if st.conn != nil {
+		inFlight = int64(st.conn.inFlight())
+	}
+	return c.bytesIn.Load(), c.bytesOut.Load(), inFlight, st.err
+}
+
+// Close ends the connection and the client's goroutines, and waits for them.
+// Requests in flight fail with ErrClosed and ErrPeerTrouble.
+func (c *streamClient) Close() error {
+	c.cancel()
+	c.tasks.Wait()
+	return nil
+}
+
+// set changes the state.
+func (c *streamClient) set(st streamStatus) {
+	old := c.current.Swap(&st)
+	c.firstOnce.Do(func() { close(c.first) })
+	if old.state == st.state || c.ctx.Err() != nil {
+		return
+	}
+	c.cfg.log.Debug("peer's state changed", "peer", c.name(), "from", old.state.String(), "to", st.state.String(), "err", st.err)
+	if c.cfg.onState != nil {
+		c.cfg.onState(st.state, st.remote, st.err)
+	}
+}
+
+// run keeps a connection until the client is closed.
+func (c *streamClient) run() {
+	for attempt := 0; ; attempt++ {
+		conn, err := c.connect(c.ctx)
+		if err == nil {
+			if c.serve(conn) {
+				attempt = 0
+			}
+		} else if c.ctx.Err() == nil {
+			st := peerDown
+			if errors.Is(err, ErrDraining) {
+				st = peerDraining
+			}
+			c.set(streamStatus{state: st, remote: c.current.Load().remote, err: c.trouble(err)})
+		}
+		pause := time.NewTimer(c.backoff(attempt))
+		select {
+		case <-pause.C:
+		case <-c.wake:
+			attempt = -1
+		case <-c.ctx.Done():
+		}
+		pause.Stop()
+		if c.ctx.Err() != nil {
+			c.set(streamStatus{state: peerDown, err: c.trouble(ErrClosed)})
+			return
+		}
+	}
+}
+
+// backoff returns the pause after an attempt: it doubles each time, and jitter
+// takes up to half of it away, so that a node that comes back is not dialed by
+// all others at one moment.
+func (c *streamClient) backoff(attempt int) time.Duration {
+	t := c.cfg.timings
+	d := t.redialMax
+	if attempt < 20 {
+		d = min(t.redialMin<<attempt, t.redialMax)
+	}
+	return d - time.Duration(c.cfg.rand()*float64(d)/2)
+}
+
+// serve is the life of a connection. It returns when the connection has ended,
+// and reports whether it has lasted.
+func (c *streamClient) serve(conn *clientConn) (lasted bool) {
+	begin := time.Now()
+	defer conn.tasks.Wait()
+	c.set(streamStatus{state: peerUp, conn: conn, remote: conn.remote})
+	select {
+	case <-conn.done:
+		c.set(streamStatus{state: peerDown, remote: conn.remote, err: conn.err()})
+	case <-conn.draining:
+		c.set(streamStatus{state: peerDraining, conn: conn, remote: conn.remote, err: c.trouble(ErrDraining)})
+		c.letDrain(conn)
+	case <-c.ctx.Done():
+		conn.fail(ErrClosed)
+	}
+	return time.Since(begin) >= c.cfg.timings.redialMax
+}
+
+// letDrain keeps the connection to a draining peer until nothing is in flight on
+// it. The state stays: the peer will be gone, or come back.
+func (c *streamClient) letDrain(conn *clientConn) {
+	grace := time.NewTimer(c.cfg.timings.drainGrace)
+	defer grace.Stop()
+	select {
+	case <-conn.emptied:
+	case <-conn.done:
+	case <-grace.C:
+	case <-c.ctx.Done():
+		conn.fail(ErrClosed)
+		return
+	}
+	conn.fail(ErrDraining)
+	c.set(streamStatus{state: peerDraining, remote: conn.remote, err: c.trouble(ErrDraining)})
+}

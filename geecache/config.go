@@ -1,0 +1,317 @@
+package geecache
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// Config configures a [Node]. Its zero value makes a node that stands alone:
+// it listens nowhere and has no peers.
+type Config struct {
+	// Cluster is the cluster's ID. Nodes of another cluster are refused, so
+	// that a recycled address never answers for somebody else's keys.
+	// Default: "geecache".
+	Cluster string
+
+	// ID is the node's identity and its place on the ring. Default: Addr.
+	ID string
+
+	// Addr is the address that peers reach this node at, "host:port".
+	// Default: Listen, or the Listener's address.
+	Addr string
+
+	// Listen is where [Node.Start] listens, "host:port". Empty: nowhere,
+	// unless a Listener is given.
+	Listen string
+
+	// Listener is used instead of Listen, if it is not nil. The node closes it.
+	Listener net.Listener
+
+	// Role is RoleNode or RoleClient. Default: RoleNode.
+	Role Role
+
+	Zone   string  // where it runs, e.g. an availability zone
+	Weight float64 // its share of the keys, relative to others; default 1
+
+	// Peers is the first view; see [Node.SetView] for those that follow.
+	Peers []Peer
+
+	// Handler answers requests on the node's port whose path is not under
+	// /_geecache/, such as health checks, metrics and gRPC. Default: 404.
+	Handler http.Handler
+
+	// Transports are the protocols, besides the stream and HTTP, that a peer's
+	// address may choose by its scheme (see [Peer]).
+	Transports map[string]Transport
+
+	// TLS makes the node serve TLS, and ClientTLS makes it speak TLS to peers.
+	TLS, ClientTLS *tls.Config
+
+	// Insecure allows to listen beyond loopback without TLS: whoever reaches
+	// the port can read every value, and make the node load any key.
+	Insecure bool
+
+	// MaxKeyBytes and MaxValueBytes bound what is accepted from callers,
+	// peers and sources. Defaults: 16 KiB and 8 MiB.
+	MaxKeyBytes, MaxValueBytes int
+
+	// MaxConns bounds the connections that others may hold open to the
+	// node. Default: 4096.
+	MaxConns int
+
+	// MaxStreamRequests bounds the requests that one connection may have
+	// unanswered. Default: 16384.
+	MaxStreamRequests int
+
+	// Timings changes when a peer counts as dead. Default: see [Timings].
+	Timings Timings
+
+	// Handover is for how long after a view change a new owner asks the
+	// previous one's memory before its source. Default: 30 s; negative: never.
+	Handover time.Duration
+
+	Observer Observer     // is told how long things took; default: nobody
+	Logger   *slog.Logger // default: slog.Default()
+
+	// Dial opens connections to peers. Default: net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	// Rand returns a number in [0, 1), for jitter and sampling. It is called
+	// by many goroutines at once. Default: math/rand/v2.
+	Rand func() float64
+}
+
+// Timings says when a peer counts as dead. The zero value takes the defaults.
+type Timings struct {
+	// DialTimeout bounds connecting to a peer, the handshake included.
+	// Default: 1 s.
+	DialTimeout time.Duration
+	// DeadAfter is how long a peer may show no sign of life while requests
+	// wait for it. Default: 750 ms.
+	DeadAfter time.Duration
+	// PingBusy is the silence after which it is pinged while requests wait.
+	// Default: 150 ms.
+	PingBusy time.Duration
+	// PingIdle is the time between pings while none wait. Default: 1 s.
+	PingIdle time.Duration
+	// RedialMax bounds the backoff between attempts to reach it again.
+	// Default: 1 s.
+	RedialMax time.Duration
+}
+
+const (
+	defaultCluster       = "geecache"
+	defaultMaxKeyBytes   = 16 << 10
+	defaultMaxValueBytes = 8 << 20
+	defaultMaxConns      = 4096
+	defaultMaxRequests   = 16384
+	defaultHandover      = 30 * time.Second
+	defaultDialTimeout   = time.Second
+	maxIDBytes           = 256
+)
+
+// withDefaults returns the configuration with its zero fields filled in.
+func (c Config) withDefaults() Config {
+	setDefault(&c.Cluster, defaultCluster)
+	setDefault(&c.Role, RoleNode)
+	setDefault(&c.Weight, 1)
+	setDefault(&c.MaxKeyBytes, defaultMaxKeyBytes)
+	setDefault(&c.MaxValueBytes, defaultMaxValueBytes)
+	setDefault(&c.MaxConns, defaultMaxConns)
+	setDefault(&c.MaxStreamRequests, defaultMaxRequests)
+	setDefault(&c.Handover, defaultHandover)
+	setDefault(&c.Timings.DialTimeout, defaultDialTimeout)
+	if c.Addr == "" && c.Listener != nil {
+		c.Addr = c.Listener.Addr().String()
+	}
+	setDefault(&c.Addr, c.Listen)
+	setDefault(&c.ID, c.Addr)
+	if c.ID == "" {
+		c.ID = fmt.Sprintf("local-%016x", rand.Uint64())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Dial == nil {
+		c.Dial = (&net.Dialer{}).DialContext
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Float64
+	}
+	return c
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+// Validate returns an error that names the first field that makes no sense.
+func (c Config) Validate() error {
+	switch {
+	case c.Role != "" && c.Role != RoleNode && c.Role != RoleClient:
+		return fmt.Errorf("geecache: Config.Role is %q: use %q or %q", c.Role, RoleNode, RoleClient)
+	case c.Weight < 0 || c.Weight != c.Weight:
+		return fmt.Errorf("geecache: Config.Weight is %v: use a positive number", c.Weight)
+	case c.MaxKeyBytes < 0:
+		return fmt.Errorf("geecache: Config.MaxKeyBytes is %d: use a positive number of bytes", c.MaxKeyBytes)
+	case c.MaxValueBytes < 0 || c.MaxValueBytes > 1<<30:
+		return fmt.Errorf("geecache: Config.MaxValueBytes is %d: use 1 to 2^30 bytes", c.MaxValueBytes)
+	case c.MaxConns < 0:
+		return fmt.Errorf("geecache: Config.MaxConns is %d: use a positive number", c.MaxConns)
+	case c.MaxStreamRequests < 0:
+		return fmt.Errorf("geecache: Config.MaxStreamRequests is %d: use a positive number", c.MaxStreamRequests)
+	case len(c.ID) > maxIDBytes || strings.ContainsAny(c.ID, " \r\n\t"):
+		return fmt.Errorf("geecache: Config.ID %q: use at most %d bytes without white space", abbreviate(c.ID), maxIDBytes)
+	case len(c.Cluster) > maxIDBytes || strings.ContainsAny(c.Cluster, " \r\n\t"):
+		return fmt.Errorf("geecache: Config.Cluster %q: use at most %d bytes without white space", abbreviate(c.Cluster), maxIDBytes)
+	case c.Role == RoleNode && c.Addr == "" && c.Listen == "" && c.Listener == nil && len(c.Peers) > 0:
+		return fmt.Errorf("geecache: Config.Peers is given, but neither Listen nor Addr: say where peers reach this node, or make it a %q", RoleClient)
+	}
+	if c.Listen != "" {
+		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
+			return fmt.Errorf("geecache: Config.Listen is %q: use host:port: %w", c.Listen, err)
+		}
+	}
+	return nil
+}
+
+// checkExposure refuses to listen beyond loopback for everybody.
+func (c Config) checkExposure(addr net.Addr) error {
+	if c.Insecure || c.TLS != nil {
+		return nil
+	}
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || tcp.IP.IsLoopback() {
+		return nil
+	}
+	return fmt.Errorf("geecache: %s can be reached from other machines, and whoever reaches it can read every value: "+
+		"listen on 127.0.0.1, set Config.TLS, or allow it with Config.Insecure (--insecure)", addr)
+}
+
+// GroupConfig configures a [Group]. Its zero value works.
+type GroupConfig struct {
+	// CacheBytes is the main cache's budget in bytes, for keys, values and
+	// bookkeeping. Default: 64 MiB.
+	CacheBytes int64
+
+	// HotBytes is the hot cache's budget. Default: an eighth of CacheBytes;
+	// on a client, CacheBytes.
+	HotBytes int64
+
+	// TTL is how long a value is kept whose source did not say. Default: until
+	// it is evicted.
+	TTL time.Duration
+
+	// TTLJitter shortens each TTL by a random share of at most this, so that
+	// what was loaded together does not expire together. Default: 0.1;
+	// negative: none.
+	TTLJitter float64
+
+	// NotFoundTTL is how long "not found" is kept. Default: 5 s; negative: it
+	// is not kept.
+	NotFoundTTL time.Duration
+
+	// HotTTL is how long a copy of another node's value is kept, and so how
+	// stale it can be. Default: 3 s; negative: fetched values are not kept.
+	HotTTL time.Duration
+
+	// HotShare is the share of fetched values that are kept: a value is hot
+	// when it is fetched often. Default: 0.1.
+	HotShare float64
+
+	// LoadTimeout is how long a call of the source may take, waiting for its
+	// turn included. Default: 10 s.
+	LoadTimeout time.Duration
+
+	// MaxLoads bounds the calls of the source at a time, and MaxQueuedLoads
+	// those that wait for their turn; beyond, loads end with ErrOverloaded.
+	// Defaults: 256 and 16384.
+	MaxLoads, MaxQueuedLoads int
+
+	// MaxAbandoned bounds the calls of the source that nobody waits for any
+	// more and that ignore their context; beyond, loads end with
+	// ErrOverloaded. Default: 64.
+	MaxAbandoned int
+}
+
+const (
+	defaultCacheBytes  = 64 << 20
+	defaultTTLJitter   = 0.1
+	defaultNotFoundTTL = 5 * time.Second
+	defaultHotTTL      = 3 * time.Second
+	defaultHotShare    = 0.1
+	defaultLoadTimeout = 10 * time.Second
+	defaultMaxLoads    = 256
+	defaultMaxQueued   = 16384
+	defaultAbandoned   = 64
+	maxGroupName       = 128
+)
+
+func (c GroupConfig) withDefaults(role Role) GroupConfig {
+	setDefault(&c.CacheBytes, defaultCacheBytes)
+	if role == RoleClient {
+		setDefault(&c.HotBytes, c.CacheBytes)
+	}
+	setDefault(&c.HotBytes, max(c.CacheBytes/8, 1))
+	setDefault(&c.TTLJitter, defaultTTLJitter)
+	setDefault(&c.NotFoundTTL, defaultNotFoundTTL)
+	setDefault(&c.HotTTL, defaultHotTTL)
+	setDefault(&c.HotShare, defaultHotShare)
+	setDefault(&c.LoadTimeout, defaultLoadTimeout)
+	setDefault(&c.MaxLoads, defaultMaxLoads)
+	setDefault(&c.MaxQueuedLoads, defaultMaxQueued)
+	setDefault(&c.MaxAbandoned, defaultAbandoned)
+	return c
+}
+
+// Validate returns an error that names the first field that makes no sense.
+func (c GroupConfig) Validate() error {
+	switch {
+	case c.CacheBytes < 0:
+		return fmt.Errorf("geecache: GroupConfig.CacheBytes is %d: use a positive number of bytes", c.CacheBytes)
+	case c.HotBytes < 0:
+		return fmt.Errorf("geecache: GroupConfig.HotBytes is %d: use a positive number of bytes", c.HotBytes)
+	case c.TTL < 0:
+		return fmt.Errorf("geecache: GroupConfig.TTL is %v: use a positive duration, or 0 for none", c.TTL)
+	case c.TTLJitter > 1 || c.TTLJitter != c.TTLJitter:
+		return fmt.Errorf("geecache: GroupConfig.TTLJitter is %v: use a share of at most 1", c.TTLJitter)
+	case c.HotShare < 0 || c.HotShare > 1 || c.HotShare != c.HotShare:
+		return fmt.Errorf("geecache: GroupConfig.HotShare is %v: use a share from 0 to 1", c.HotShare)
+	case c.LoadTimeout < 0:
+		return fmt.Errorf("geecache: GroupConfig.LoadTimeout is %v: use a positive duration", c.LoadTimeout)
+	case c.MaxLoads < 0:
+		return fmt.Errorf("geecache: GroupConfig.MaxLoads is %d: use a positive number", c.MaxLoads)
+	case c.MaxQueuedLoads < 0:
+		return fmt.Errorf("geecache: GroupConfig.MaxQueuedLoads is %d: use a positive number", c.MaxQueuedLoads)
+	case c.MaxAbandoned < 0:
+		return fmt.Errorf("geecache: GroupConfig.MaxAbandoned is %d: use a positive number", c.MaxAbandoned)
+	}
+	return nil
+}
+
+// checkGroupName returns an error if name cannot be a group's: it stands in
+// paths, headers and metrics.
+func checkGroupName(name string) error {
+	if name == "" || len(name) > maxGroupName {
+		return fmt.Errorf("geecache: group name %q: use 1 to %d bytes", abbreviate(name), maxGroupName)
+	}
+	for _, r := range name {
+		if r <= ' ' || r == '/' || r == '%' || r >= 0x7f {
+			return fmt.Errorf("geecache: group name %q: use printable ASCII without spaces, '/' and '%%'", name)
+		}
+	}
+	if name == "." || name == ".." {
+		return fmt.Errorf("geecache: group name %q: a path cannot hold it", name)
+	}
+	return nil
+}

@@ -1,0 +1,2 @@
+// Package geecache is a distributed read-through cache.
+package geecache

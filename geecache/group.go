@@ -1,0 +1,391 @@
+package geecache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/geecache/geecache/consistenthash"
+	"github.com/geecache/geecache/lru"
+	"github.com/geecache/geecache/singleflight"
+)
+
+// A Group is a named key space with one source. Make it with [Node.NewGroup].
+// It is safe for concurrent use.
+type Group struct {
+	name   string
+	node   *Node
+	getter Getter
+	cfg    GroupConfig
+
+	main cache // keys that this node answers for
+	hot  cache // short-lived copies of what other nodes own
+
+	// The two kinds of flight never wait on each other's kind: a load waits
+	// only on the source (or a peer's memory), a fetch only on a peer. So nodes
+	// whose views differ cannot deadlock.
+	loads *singleflight.Group[answer]
+	// fetches ask only peers that never forward; plain is for the others, and
+	// callers that may be such a peer never join it.
+	fetches, plain *singleflight.Group[answer]
+
+	turn chan struct{} // holds a token for each call of the source
+	wait atomic.Int64  // loads that wait for their turn
+
+	hits [hitShards]hitCounters
+	counters
+}
+
+// hitShards spreads the counters of hits, so that two processors that both hit
+// do not fight for one cache line.
+const hitShards = 32
+
+type hitCounters struct {
+	main, hot, served atomic.Int64
+	top               topCounter
+	_                 [80]byte // to two cache lines: adjacent lines are fetched together
+}
+
+// counters are a group's other counters; GroupStats says what each counts.
+type counters struct {
+	misses, notFound, failed               atomic.Int64
+	peerRequests, peerErrors, standIns     atomic.Int64
+	hotCopies                              atomic.Int64
+	served, servedHits, epochMismatch      atomic.Int64
+	handoverAsks, handoverHits             atomic.Int64
+	loadsOwner, loadsStandIn, loadsOther   atomic.Int64
+	loadErrors, loadTimeouts, loadsRefused atomic.Int64
+	loadsRunning                           atomic.Int64
+}
+
+func newGroup(n *Node, name string, getter Getter, cfg GroupConfig) (*Group, error) {
+	if err := checkGroupName(name); err != nil {
+		return nil, err
+	}
+	if getter == nil && n.cfg.Role != RoleClient {
+		return nil, fmt.Errorf("geecache: group %q: getter is nil: only a client can do without a source", name)
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults(n.cfg.Role)
+	g := &Group{name: name, node: n, getter: getter, cfg: cfg, turn: make(chan struct{}, cfg.MaxLoads)}
+	var err error
+	if g.main, err = newCache(cfg.CacheBytes, n.clock.now); err != nil {
+		return nil, fmt.Errorf("geecache: group %q: GroupConfig.CacheBytes: %w", name, err)
+	}
+	if g.hot, err = newCache(cfg.HotBytes, n.clock.now); err != nil {
+		return nil, fmt.Errorf("geecache: group %q: GroupConfig.HotBytes: %w", name, err)
+	}
+	g.loads = singleflight.New[answer](singleflight.Config{Timeout: cfg.LoadTimeout, MaxAbandoned: cfg.MaxAbandoned})
+	// A fetch may meet a dead owner before the stand-in loads, so it gets more
+	// time than a load; the peer's own load timeout ends it as a rule.
+	fetch := singleflight.Config{Timeout: 2*cfg.LoadTimeout + 5*time.Second, MaxAbandoned: 1 << 20}
+	g.fetches = singleflight.New[answer](fetch)
+	g.plain = singleflight.New[answer](fetch)
+	return g, nil
+}
+
+// Name returns the group's name.
+func (g *Group) Name() string { return g.name }
+
+// Get returns the value of key: from this node's memory, from the node that
+// owns the key, or from the source. A hit neither copies nor allocates.
+//
+// The error wraps ErrNotFound if the source has no value for the key, ctx's
+// error if ctx ended first, and otherwise one of this package's errors. A
+// caller whose ctx ends leaves alone: others who wait for the same key go on.
+func (g *Group) Get(ctx context.Context, key string) (ByteView, error) {
+	hash := consistenthash.Hash(key)
+	if e, _ := g.lookup(hash, key); e != nil {
+		if e.Flags()&flagNotFound != 0 {
+			g.notFound.Add(1)
+			return ByteView{}, ErrNotFound
+		}
+		return ByteView{b: e.Value()}, nil
+	}
+	a, err := g.miss(ctx, hash, key, false)
+	if err != nil {
+		return ByteView{}, err
+	}
+	return ByteView{b: a.value}, nil
+}
+
+// A Result is a value with where it came from.
+type Result struct {
+	Value ByteView
+
+	// From is where this node had the value from: FromMain, FromHot, FromPeer
+	// or FromLoad. Node is the ID of the node whose memory or source gave it,
+	// and PeerFrom, with FromPeer, where that node had it from.
+	From     Origin
+	Node     string
+	PeerFrom Origin
+
+	TTL     time.Duration // what is left of it; 0: no limit; negative: not kept
+	Version uint64        // of the entry: a hybrid logical clock
+
+	// Steps tells the way of the request, in order.
+	Steps []Step
+}
+
+// A Step is one step of a request's way.
+type Step struct {
+	Node string        `json:"node"` // where it happened
+	What string        `json:"what"` // e.g. "main cache: miss"
+	Took time.Duration `json:"took_ns"`
+}
+
+// Lookup is Get with the story: it tells where the value came from, and, also
+// when it fails, each step on the way. It costs a few allocations more.
+func (g *Group) Lookup(ctx context.Context, key string) (Result, error) {
+	self := g.node.cfg.ID
+	hash := consistenthash.Hash(key)
+	start := time.Now()
+	if e, from := g.lookup(hash, key); e != nil {
+		a := answerOf(e, from, self)
+		if a.notFound {
+			g.notFound.Add(1)
+		}
+		r := g.result(&a)
+		r.Steps = []Step{{self, cacheStep(from), time.Since(start)}}
+		return r, a.err()
+	}
+	steps := []Step{{self, "main cache: miss, hot cache: miss", time.Since(start)}}
+	if m := g.node.place().owner(hash); m != nil {
+		steps = append(steps, Step{self, "ring: the owner is " + m.peer.ID, 0})
+	}
+	asked := time.Now()
+	a, err := g.miss(ctx, hash, key, false)
+	r := g.result(&a)
+	r.Steps = append(append(steps, a.steps...), g.lastSteps(&a, err, time.Since(asked))...)
+	return r, err
+}
+
+func cacheStep(from Origin) string {
+	if from == FromHot {
+		return "main cache: miss, hot cache: hit"
+	}
+	return "main cache: hit"
+}
+
+// lastSteps tells how a miss ended.
+func (g *Group) lastSteps(a *answer, err error, took time.Duration) []Step {
+	self := g.node.cfg.ID
+	switch {
+	case a.from == FromPeer:
+		what := map[Origin]string{
+			FromMain: "main cache: hit", FromHot: "hot cache: hit", FromLoad: "load from the source",
+		}[a.peer]
+		if what == "" {
+			what = "answer"
+		}
+		return []Step{{a.node, what, a.took}, {self, "fetch from " + a.node, took}}
+	case a.from == FromLoad:
+		return []Step{{self, "load from the source", took}}
+	case err != nil && !errors.Is(err, ErrNotFound):
+		return []Step{{self, "error: " + err.Error(), took}}
+	}
+	return []Step{{self, a.from.String(), took}}
+}
+
+func (g *Group) result(a *answer) Result {
+	r := Result{
+		Value: ByteView{b: a.value}, From: a.from, Node: a.node, PeerFrom: a.peer,
+		TTL: left(a.expires, g.node.clock.now()), Version: a.version,
+	}
+	if !a.keep {
+		r.TTL = -1
+	}
+	return r
+}
+
+// lookup looks into this node's memory, main cache first, and counts a hit.
+func (g *Group) lookup(hash uint64, key string) (*lru.Entry, Origin) {
+	e, from := g.peek(hash, key)
+	if e == nil {
+		return nil, from
+	}
+	c := &g.hits[hash%hitShards]
+	count := &c.main
+	if from == FromHot {
+		count = &c.hot
+	}
+	c.count(count, key)
+	return e, from
+}
+
+// count counts a hit, and looks at the key of one in topSample.
+func (c *hitCounters) count(hits *atomic.Int64, key string) {
+	if hits.Add(1)%topSample == 0 {
+		c.top.add(key)
+	}
+}
+
+// peek is lookup without counting.
+func (g *Group) peek(hash uint64, key string) (*lru.Entry, Origin) {
+	if e := g.main.Get(hash, key); e != nil {
+		if p := g.node.place(); e.Tag() == p.gen || g.confirm(p, hash, e) {
+			return e, FromMain
+		}
+		return e, FromHot
+	}
+	if e := g.hot.Get(hash, key); e != nil {
+		return e, FromHot
+	}
+	return nil, FromNone
+}
+
+// confirm checks an entry of the main cache once per generation: is it still
+// this node that answers for the key? If its owner is another node and in no
+// trouble, the entry becomes a hot copy: it may be used for a little longer.
+func (g *Group) confirm(p *placement, hash uint64, e *lru.Entry) bool {
+	owner := p.owner(hash)
+	if owner != nil && !owner.self && owner.usable() || owner == nil {
+		if g.main.RemoveEntry(hash, e) {
+			a := answerOf(e, FromHot, "")
+			g.keepHot(hash, e.Key(), &a)
+		}
+		return false
+	}
+	e.SetTag(p.gen)
+	return true
+}
+
+// keepHot stores a short-lived copy.
+func (g *Group) keepHot(hash uint64, key string, a *answer) {
+	ttl := g.cfg.HotTTL
+	if ttl < 0 {
+		ttl = defaultHotTTL // what changed hands is kept a moment even so
+	}
+	expires := sooner(a.expires, g.node.clock.now()+int64(ttl))
+	if g.hot.Add(hash, key, a.item(expires, 0)) == nil {
+		g.hotCopies.Add(1)
+	}
+}
+
+// miss answers for a key that is not in this node's memory. unmarked says that
+// the request may come from a peer that forwards (rule 6 of the read path).
+func (g *Group) miss(ctx context.Context, hash uint64, key string, unmarked bool) (answer, error) {
+	g.misses.Add(1)
+	start := time.Now()
+	a, err := g.resolve(ctx, hash, key, unmarked)
+	if o := g.node.cfg.Observer; o != nil {
+		o.ObserveMiss(g.name, time.Since(start))
+	}
+	g.countMiss(ctx, err)
+	return a, err
+}
+
+// countMiss counts how a miss ended.
+func (g *Group) countMiss(ctx context.Context, err error) {
+	switch {
+	case err == nil:
+	case errors.Is(err, ErrNotFound):
+		g.notFound.Add(1)
+	case ctx.Err() == nil:
+		g.failed.Add(1)
+	}
+}
+
+// errLoadHere ends a fetch flight whose callers are to join the load flight of
+// this node: the fetch flight itself must not wait for it.
+var errLoadHere = errors.New("load here")
+
+func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked bool) (answer, error) {
+	if err := g.checkKey(key); err != nil {
+		return answer{}, err
+	}
+	if err := g.node.closedErr(); err != nil {
+		return answer{}, err
+	}
+	owner := g.node.place().owner(hash)
+	if owner == nil || owner.self || unmarked && !owner.marked {
+		return g.load(ctx, hash, key, ModeOwner)
+	}
+	flights := g.fetches
+	if !owner.marked {
+		flights = g.plain
+	}
+	a, _, err := flights.Do(ctx, hash, key, func(ctx context.Context) (answer, error) {
+		return g.fetch(ctx, hash, key)
+	})
+	switch {
+	case err == nil:
+		return a, a.err()
+	case errors.Is(err, errLoadHere):
+		b, err := g.load(ctx, hash, key, ModeStandIn)
+		b.steps = append(a.steps[:len(a.steps):len(a.steps)], b.steps...)
+		return b, err
+	}
+	return a, g.flightErr(err)
+}
+
+func (g *Group) checkKey(key string) error {
+	if most := g.node.cfg.MaxKeyBytes; len(key) > most {
+		return fmt.Errorf("%w: key of %d bytes, the limit is %d (Config.MaxKeyBytes)", ErrTooLarge, len(key), most)
+	}
+	return nil
+}
+
+// flightErr turns what a flight adds of its own into this package's errors.
+func (g *Group) flightErr(err error) error {
+	var panicked *singleflight.PanicError
+	switch {
+	case errors.Is(err, singleflight.ErrTimeout):
+		return fmt.Errorf("%w: no answer within %v (GroupConfig.LoadTimeout)", ErrLoadTimeout, g.cfg.LoadTimeout)
+	case errors.Is(err, singleflight.ErrTooManyAbandoned):
+		return fmt.Errorf("%w: %d calls of the source ignore that nobody waits for them any more (GroupConfig.MaxAbandoned)",
+			ErrOverloaded, g.cfg.MaxAbandoned)
+	case errors.As(err, &panicked), errors.Is(err, singleflight.ErrGoexit):
+		return &sourceError{err}
+	}
+	return err
+}
+
+// Stats returns what the group has counted.
+func (g *Group) Stats() GroupStats {
+	s := GroupStats{
+		Name:          g.name,
+		Misses:        g.misses.Load(),
+		NotFound:      g.notFound.Load(),
+		Errors:        g.failed.Load(),
+		PeerRequests:  g.peerRequests.Load(),
+		PeerErrors:    g.peerErrors.Load(),
+		StandIns:      g.standIns.Load(),
+		HotCopies:     g.hotCopies.Load(),
+		Served:        g.served.Load(),
+		ServedHits:    g.servedHits.Load(),
+		EpochMismatch: g.epochMismatch.Load(),
+		HandoverAsks:  g.handoverAsks.Load(),
+		HandoverHits:  g.handoverHits.Load(),
+		LoadsOwner:    g.loadsOwner.Load(),
+		LoadsStandIn:  g.loadsStandIn.Load(),
+		LoadsOther:    g.loadsOther.Load(),
+		LoadErrors:    g.loadErrors.Load(),
+		LoadTimeouts:  g.loadTimeouts.Load(),
+		LoadsRefused:  g.loadsRefused.Load(),
+		LoadsInFlight: g.loadsRunning.Load(),
+		Main:          g.main.stats(),
+		Hot:           g.hot.stats(),
+	}
+	for i := range g.hits {
+		s.Hits += g.hits[i].main.Load()
+		s.HotHits += g.hits[i].hot.Load()
+		s.ServedHits += g.hits[i].served.Load()
+	}
+	s.Gets = s.Hits + s.HotHits + s.Misses
+	s.Served = s.ServedHits + g.servedOther.Load()
+	loads := g.loads.Stats()
+	s.LoadFlightJoin = int64(loads.Suppressed)
+	s.LoadsAbandoned = int64(loads.Abandoned)
+	s.AbandonedRunning = int64(loads.AbandonedRunning)
+	for _, f := range []*singleflight.Group[answer]{g.fetches, g.plain} {
+		st := f.Stats()
+		s.FetchJoin += int64(st.Suppressed)
+		s.FetchesInFlight += int64(st.InFlight)
+	}
+	return s
+}

@@ -1,0 +1,228 @@
+package geecache
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A member is one member of the cluster as this node sees it, itself included.
+// It outlives the views that it is in.
+type member struct {
+	peer     Peer
+	self     bool
+	protocol string
+
+	// marked says that the peer shakes hands as GeeCache, and so never forwards
+	// what this node asks of it. Others are never stand-ins, and are never asked
+	// on behalf of an unmarked request, which may have come from them.
+	marked bool
+
+	client PeerClient       // nil for this node and for clients
+	state  func() peerState // of the connection
+
+	requests, failures, inFlight atomic.Int64
+}
+
+// usable reports whether a request to the member is worth a try.
+func (m *member) usable() bool {
+	if m.self {
+		return true
+	}
+	if m.client == nil {
+		return false
+	}
+	st := m.state()
+	return st == peerUp || st == peerConnecting
+}
+
+// ask sends one request. An error means that the member is in trouble, or that
+// ctx ended.
+func (m *member) ask(ctx context.Context, req *PeerRequest) (PeerReply, error) {
+	m.requests.Add(1)
+	m.inFlight.Add(1)
+	reply, err := m.client.Get(ctx, req)
+	m.inFlight.Add(-1)
+	if err == nil && reply.Code == CodeDraining {
+		err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, ErrDraining)
+	}
+	if err != nil && ctx.Err() == nil {
+		m.failures.Add(1)
+		if !errors.Is(err, ErrPeerTrouble) {
+			err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, err)
+		}
+	}
+	return reply, err
+}
+
+// askMany sends several requests in one round trip. Each has an error of its
+// own: the member is in trouble, or ctx ended.
+func (m *member) askMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
+	n := int64(len(reqs))
+	m.requests.Add(n)
+	m.inFlight.Add(n)
+	replies, errs := m.client.GetMany(ctx, reqs)
+	m.inFlight.Add(-n)
+	for i := range errs {
+		if errs[i] == nil && replies[i].Code == CodeDraining {
+			errs[i] = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, ErrDraining)
+		}
+		if errs[i] != nil && ctx.Err() == nil {
+			m.failures.Add(1)
+		}
+	}
+	return replies, errs
+}
+
+// stateText names the connection's state.
+func (m *member) stateText() string {
+	switch {
+	case m.self:
+		return "self"
+	case m.client == nil:
+		return string(RoleClient)
+	}
+	return m.state().String()
+}
+
+// stats describes the member.
+func (m *member) stats() PeerStats {
+	s := PeerStats{
+		Peer:     m.peer,
+		Self:     m.self,
+		Protocol: m.protocol,
+		Requests: m.requests.Load(),
+		Failures: m.failures.Load(),
+		InFlight: m.inFlight.Load(),
+		State:    m.stateText(),
+	}
+	switch c := m.client.(type) {
+	case *streamClient:
+		var err error
+		s.BytesIn, s.BytesOut, _, err = c.stats()
+		s.LastError = errorText(err)
+	case *breaker:
+		s.LastError = errorText(c.lastError())
+	}
+	return s
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// A breaker keeps requests away from a peer in trouble whose client does not
+// watch its connection by itself: after a failure it lets nothing through for a
+// while that doubles up to a limit, then one request, on whose outcome it opens
+// or closes. So no request waits for a connect timeout twice.
+type breaker struct {
+	client PeerClient
+	now    func() int64
+	onUp   func()
+	min    time.Duration
+	max    time.Duration
+
+	mu      sync.Mutex // guards what follows
+	err     error      // why it is open; nil: it is closed
+	backoff time.Duration
+	until   int64 // of now: when the next request may try
+	trying  bool
+}
+
+func newBreaker(c PeerClient, now func() int64, most time.Duration, onUp func()) *breaker {
+	if most <= 0 {
+		most = time.Second
+	}
+	return &breaker{client: c, now: now, onUp: onUp, min: 50 * time.Millisecond, max: most}
+}
+
+// state says whether a request would be let through.
+func (b *breaker) state() peerState {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err != nil && (b.trying || b.now() < b.until) {
+		return peerDown
+	}
+	return peerUp
+}
+
+// enter returns an error if the peer must not be asked now.
+func (b *breaker) enter() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.err == nil {
+		return nil
+	}
+	if b.trying || b.now() < b.until {
+		return b.err
+	}
+	b.trying = true
+	return nil
+}
+
+// leave takes note of a request's outcome: trouble, or an answer. A request
+// whose caller has left (ended) says nothing.
+func (b *breaker) leave(err error, ended bool) {
+	b.mu.Lock()
+	wasOpen := b.err != nil
+	switch {
+	case err == nil:
+		b.err, b.backoff = nil, 0
+	case !ended:
+		b.err = err
+		b.backoff = min(max(2*b.backoff, b.min), b.max)
+		b.until = b.now() + int64(b.backoff)
+	}
+	b.trying = false
+	recovered := wasOpen && b.err == nil
+	b.mu.Unlock()
+	if recovered {
+		b.onUp()
+	}
+}
+
+func (b *breaker) lastError() error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.err
+}
+
+// Get implements PeerClient.
+func (b *breaker) Get(ctx context.Context, req *PeerRequest) (PeerReply, error) {
+	if err := b.enter(); err != nil {
+		return PeerReply{}, err
+	}
+	reply, err := b.client.Get(ctx, req)
+	b.leave(err, ctx.Err() != nil)
+	return reply, err
+}
+
+// GetMany implements PeerClient.
+func (b *breaker) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
+	if err := b.enter(); err != nil {
+		errs := make([]error, len(reqs))
+		for i := range errs {
+			errs[i] = err
+		}
+		return make([]PeerReply, len(reqs)), errs
+	}
+	replies, errs := b.client.GetMany(ctx, reqs)
+	var trouble error
+	for _, err := range errs {
+		if errors.Is(err, ErrPeerTrouble) {
+			trouble = err
+			break
+		}
+	}
+	b.leave(trouble, trouble == nil && ctx.Err() != nil)
+	return replies, errs
+}
+
+// Close implements PeerClient.
+func (b *breaker) Close() error { return b.client.Close() }

@@ -1,0 +1,141 @@
+package geecache
+
+import (
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/geecache/geecache/consistenthash"
+)
+
+// A placement says who owns which key, as this node sees it. It is immutable
+// and swapped whole, so that a request sees one view from its start to its end.
+type placement struct {
+	// gen grows with each view, and when a peer answers again after trouble.
+	// Entries carry it as their tag: an entry with an older one is checked
+	// against the ring once more before it is used.
+	gen   uint32
+	epoch uint64
+
+	ring    *consistenthash.Ring
+	members []*member // as ring.Nodes() has them
+	clients []*member // members that own nothing
+	self    int       // this node's index on the ring; -1 if it owns nothing
+
+	// prev is where keys were before this view, for the handover: nil if the
+	// ring did not change. It is asked until prevUntil of the node's clock.
+	prev      *consistenthash.Ring
+	prevBy    []*member // as prev.Nodes() has them; nil where the member is unknown
+	prevUntil int64
+}
+
+// owner returns the owner of the key with the given hash; nil if there is none.
+func (p *placement) owner(hash uint64) *member {
+	if i := p.ring.Owner(hash); i >= 0 {
+		return p.members[i]
+	}
+	return nil
+}
+
+// owns reports whether this node owns the key with the given hash.
+func (p *placement) owns(hash uint64) bool {
+	return p.self >= 0 && p.ring.Owner(hash) == p.self
+}
+
+// previousOwner returns the member that owned the key before this view, if it
+// is another one and may still be asked.
+func (p *placement) previousOwner(hash uint64, now int64) *member {
+	if p.prev == nil || now >= p.prevUntil {
+		return nil
+	}
+	i := p.prev.Owner(hash)
+	if i < 0 || p.prevBy[i] == nil || p.prevBy[i].self {
+		return nil
+	}
+	return p.prevBy[i]
+}
+
+// epochOf hashes what decides where keys are: the owners' IDs and weights, and
+// the version of the ring. Clients, zones, addresses and health are not in it.
+func epochOf(nodes []consistenthash.Node) uint64 {
+	d := xxhash.New()
+	var num [8]byte
+	binary.LittleEndian.PutUint64(num[:], consistenthash.Version)
+	_, _ = d.Write(num[:])
+	for _, n := range nodes { // sorted by ID: the ring keeps them so
+		_, _ = d.WriteString(n.ID)
+		binary.LittleEndian.PutUint64(num[:], math.Float64bits(n.Weight))
+		_, _ = d.Write(append(num[:], 0))
+	}
+	return d.Sum64()
+}
+
+// normalise fills in a peer's defaults and checks it.
+func (p Peer) normalise() (Peer, error) {
+	if p.Addr == "" && p.ID == "" {
+		return p, fmt.Errorf("geecache: a peer has neither ID nor Addr: give it the address that it listens on")
+	}
+	setDefault(&p.ID, p.Addr)
+	setDefault(&p.Role, RoleNode)
+	setDefault(&p.Weight, 1)
+	if p.Role != RoleNode && p.Role != RoleClient {
+		return p, fmt.Errorf("geecache: peer %s: role is %q: use %q or %q", p.ID, p.Role, RoleNode, RoleClient)
+	}
+	if !(p.Weight > 0) || math.IsInf(p.Weight, 0) {
+		return p, fmt.Errorf("geecache: peer %s: weight is %v: use a positive number", p.ID, p.Weight)
+	}
+	if len(p.ID) > maxIDBytes || strings.ContainsAny(p.ID, " \r\n\t") {
+		return p, fmt.Errorf("geecache: peer ID %q: use at most %d bytes without white space", abbreviate(p.ID), maxIDBytes)
+	}
+	return p, nil
+}
+
+// scheme splits an address into its scheme, empty if it has none, and the rest.
+func scheme(addr string) (name, rest string) {
+	if name, rest, ok := strings.Cut(addr, "://"); ok {
+		return name, rest
+	}
+	return "", addr
+}
+
+// normaliseView checks a view and sorts it by ID.
+func normaliseView(peers []Peer) ([]Peer, error) {
+	out := make([]Peer, 0, len(peers))
+	for _, p := range peers {
+		p, err := p.normalise()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b Peer) int { return strings.Compare(a.ID, b.ID) })
+	for i := 1; i < len(out); i++ {
+		if out[i].ID == out[i-1].ID {
+			return nil, fmt.Errorf("geecache: peer %s is in the view twice: IDs must differ", out[i].ID)
+		}
+	}
+	return out, nil
+}
+
+// buildRing makes the ring of a view's members.
+func buildRing(members []*member) (*consistenthash.Ring, []*member, error) {
+	nodes := make([]consistenthash.Node, 0, len(members))
+	byID := make(map[string]*member, len(members))
+	for _, m := range members {
+		nodes = append(nodes, consistenthash.Node{ID: m.peer.ID, Weight: m.peer.Weight})
+		byID[m.peer.ID] = m
+	}
+	ring, err := consistenthash.New(nodes, consistenthash.Config{})
+	if err != nil {
+		return nil, nil, fmt.Errorf("geecache: view: %w", err)
+	}
+	ordered := make([]*member, 0, len(members))
+	for _, n := range ring.Nodes() {
+		ordered = append(ordered, byID[n.ID])
+	}
+	return ring, ordered, nil
+}

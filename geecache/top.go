@@ -1,0 +1,72 @@
+package geecache
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// A KeyCount is a key with how often it was asked for.
+type KeyCount struct {
+	Key   string `json:"key"`
+	Count int64  `json:"count"` // an estimate, never far below the truth for a hot key
+}
+
+const (
+	// topSample is how many hits share one look at the key: the others pay
+	// only for the counter that they raise anyway. It is a power of two.
+	topSample = 64
+	topKeys   = 64 // keys that each shard of the counters follows
+)
+
+// topCounter follows the keys that are asked for most, among a sample of the
+// requests, in bounded memory: when a new key comes and there is no room, it
+// takes the place, and the count, of the least one (the space-saving sketch).
+type topCounter struct {
+	mu     sync.Mutex // guards counts
+	counts map[string]int64
+}
+
+func (t *topCounter) add(key string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n, ok := t.counts[key]; ok {
+		t.counts[key] = n + 1
+		return
+	}
+	if t.counts == nil {
+		t.counts = make(map[string]int64, topKeys)
+	}
+	n := int64(0)
+	if len(t.counts) >= topKeys {
+		var least string
+		n = -1
+		for k, c := range t.counts {
+			if n < 0 || c < n {
+				least, n = k, c
+			}
+		}
+		delete(t.counts, least)
+	}
+	t.counts[strings.Clone(key)] = n + 1
+}
+
+// Top returns the keys that were hit most in this node's memory since the group
+// was made, at most n of them, most first. It is an estimate from a sample:
+// every 64th hit is looked at.
+func (g *Group) Top(n int) []KeyCount {
+	var top []KeyCount
+	for i := range g.hits {
+		t := &g.hits[i].top
+		t.mu.Lock()
+		for key, count := range t.counts {
+			top = append(top, KeyCount{Key: key, Count: count * topSample})
+		}
+		t.mu.Unlock()
+	}
+	slices.SortFunc(top, func(a, b KeyCount) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Key, b.Key))
+	})
+	return top[:min(len(top), max(n, 0))]
+}

@@ -1,0 +1,244 @@
+package geecache
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/geecache/geecache/consistenthash"
+)
+
+func hashOf(key string) uint64 { return consistenthash.Hash(key) }
+
+// SetView tells the node who is in the cluster: its peers, and itself or not
+// (a node that is not draining is always in its own view). It returns at once;
+// connections are made in the background. Requests in flight end in the view
+// that they began in. Views come from outside: from a fixed list, or from
+// whatever watches a registry. An error leaves the last view in force.
+func (n *Node) SetView(peers []Peer) error {
+	peers, err := normaliseView(peers)
+	if err != nil {
+		return err
+	}
+	n.mu.Lock()
+	gone, err := n.setViewLocked(peers)
+	n.mu.Unlock()
+	for _, m := range gone {
+		_ = m.client.Close()
+	}
+	return err
+}
+
+// setViewLocked puts a view in force, and returns members that nobody will ask
+// any more.
+func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
+	if n.state.Load() == stateStopped {
+		return nil, ErrClosed
+	}
+	draining := n.state.Load() == stateDraining
+	peers = n.withSelf(peers)
+	next := make(map[string]*member, len(peers))
+	var owners, clients, fresh []*member
+	for _, p := range peers {
+		if p.ID == n.cfg.ID && draining {
+			continue
+		}
+		key := fmt.Sprint(p) // another weight or role makes another member
+		m := n.members[key]
+		if m == nil {
+			m = n.unretire(p)
+		}
+		if m == nil {
+			if m, err = n.newMember(p); err != nil {
+				return fresh, err
+			}
+			if m.client != nil {
+				fresh = append(fresh, m)
+			}
+		}
+		next[key] = m
+		if m.peer.Role == RoleClient {
+			clients = append(clients, m)
+		} else {
+			owners = append(owners, m)
+		}
+	}
+	ring, ordered, err := buildRing(owners)
+	if err != nil {
+		return fresh, err
+	}
+	old := n.place()
+	now := n.clock.exact()
+	p := &placement{
+		gen: old.gen + 1, ring: ring, members: ordered, clients: clients, self: -1,
+		epoch: epochOf(ring.Nodes()),
+	}
+	for i, m := range ordered {
+		if m.self {
+			p.self = i
+		}
+	}
+	if err := n.remember(p, old, now); err != nil {
+		return fresh, err
+	}
+	n.current.Store(p)
+	for key, m := range n.members {
+		if next[key] == nil && m.client != nil {
+			n.retire(m)
+		}
+	}
+	if old.epoch != p.epoch {
+		n.viewChanges++
+		n.log.Info("view changed", "epoch", epochText(p.epoch), "nodes", len(ordered), "clients", len(clients))
+	}
+	n.members, n.peers = next, peers
+	return nil, nil
+}
+
+// remember keeps the ring that p replaces, so that p's new owners can ask the
+// previous ones. A newcomer, which had no view, takes the ring without itself.
+func (n *Node) remember(p, old *placement, now int64) error {
+	if n.cfg.Handover < 0 {
+		return nil
+	}
+	until := now + int64(n.cfg.Handover)
+	switch {
+	case old.ring == nil || len(old.members) <= 1 && len(p.members) > 1: // a newcomer
+		var others []*member
+		for _, m := range p.members {
+			if !m.self {
+				others = append(others, m)
+			}
+		}
+		ring, by, err := buildRing(others)
+		if err != nil {
+			return err
+		}
+		p.prev, p.prevBy, p.prevUntil = ring, by, until
+	case old.epoch != p.epoch:
+		p.prev, p.prevBy, p.prevUntil = old.ring, old.members, until
+	default:
+		p.prev, p.prevBy, p.prevUntil = old.prev, old.prevBy, old.prevUntil
+	}
+	return nil
+}
+
+// withSelf returns the view with this node in it, as it is configured.
+func (n *Node) withSelf(peers []Peer) []Peer {
+	self := Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role, Zone: n.cfg.Zone, Weight: n.cfg.Weight}
+	out := make([]Peer, 0, len(peers)+1)
+	for _, p := range peers {
+		if p.ID != self.ID {
+			out = append(out, p)
+		}
+	}
+	return append(out, self)
+}
+
+// newMember makes the member for a peer, and begins to connect to it.
+func (n *Node) newMember(p Peer) (*member, error) {
+	m := &member{peer: p, self: p.ID == n.cfg.ID}
+	if m.self || p.Role == RoleClient {
+		return m, nil
+	}
+	name, addr := scheme(p.Addr)
+	if addr == "" {
+		return nil, fmt.Errorf("geecache: peer %s has no Addr: give it the address that it listens on", p.ID)
+	}
+	switch name {
+	case "":
+		m.protocol, m.marked = "stream", true
+		c := newStreamClient(streamClientConfig{
+			self: n.hello, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
+			timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
+			onState: func(st peerState, _ hello, err error) { n.peerState(p, st, err) },
+		})
+		m.client, m.state = c, c.State
+	case "http", "https":
+		m.protocol = name
+		n.guard(m, newHTTPClient(n, p, p.Addr))
+	default:
+		t := n.cfg.Transports[name]
+		if t == nil {
+			return nil, fmt.Errorf("geecache: peer %s: nothing speaks %q: add it to Config.Transports, or leave the scheme out", p.ID, name)
+		}
+		c, err := t.New(Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role}, p, addr)
+		if err != nil {
+			return nil, fmt.Errorf("geecache: peer %s: %w", p.ID, err)
+		}
+		m.protocol, m.marked = name, true
+		n.guard(m, c)
+	}
+	return m, nil
+}
+
+// guard puts a breaker before a client that does not watch its connection.
+func (n *Node) guard(m *member, c PeerClient) {
+	b := newBreaker(c, n.clock.exact, n.cfg.Timings.RedialMax, func() { n.peerState(m.peer, peerUp, nil) })
+	m.client, m.state = b, b.state
+}
+
+// peerState is told of each change of a connection.
+func (n *Node) peerState(p Peer, st peerState, err error) {
+	switch st {
+	case peerUp:
+		n.log.Info("peer is up", "peer", p.ID, "addr", p.Addr)
+		n.nextGeneration()
+	case peerDown, peerDraining:
+		n.log.Warn("peer is "+st.String(), "peer", p.ID, "addr", p.Addr, "err", err)
+	}
+}
+
+// nextGeneration makes each entry be checked against the ring again: a peer
+// answers, for whose keys this node may have stood in.
+func (n *Node) nextGeneration() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := *n.place()
+	p.gen++
+	n.current.Store(&p)
+}
+
+// retire keeps a member that has left the view for as long as its memory may be
+// asked, and then closes it.
+func (n *Node) retire(m *member) {
+	n.retired = append(n.retired, m)
+	time.AfterFunc(max(n.cfg.Handover, time.Second), func() {
+		n.mu.Lock()
+		mine := false
+		for i, r := range n.retired {
+			if r == m {
+				n.retired = append(n.retired[:i:i], n.retired[i+1:]...)
+				mine = true
+				break
+			}
+		}
+		n.mu.Unlock()
+		if mine {
+			_ = m.client.Close()
+		}
+	})
+}
+
+// unretire takes back a member that has left the view and returns to it.
+func (n *Node) unretire(p Peer) *member {
+	for i, m := range n.retired {
+		if m.peer == p {
+			n.retired = append(n.retired[:i:i], n.retired[i+1:]...)
+			return m
+		}
+	}
+	return nil
+}
+
+// hello is what this node says of itself in a handshake.
+func (n *Node) hello() hello {
+	return hello{Cluster: n.cfg.Cluster, ID: n.cfg.ID, Version: protocolVersion, Role: n.cfg.Role, Epoch: n.place().epoch}
+}
+
+func (n *Node) streamTimings() streamTimings {
+	t := n.cfg.Timings
+	return streamTimings{
+		dialTimeout: t.DialTimeout, deadAfter: t.DeadAfter,
+		pingBusy: t.PingBusy, pingIdle: t.PingIdle, redialMax: t.RedialMax,
+	}
+}
