@@ -53,7 +53,7 @@ type counters struct {
 	misses, notFound, failed               atomic.Int64
 	peerRequests, peerErrors, standIns     atomic.Int64
 	hotCopies                              atomic.Int64
-	served, servedHits, epochMismatch      atomic.Int64
+	servedOther, epochMismatch             atomic.Int64
 	handoverAsks, handoverHits             atomic.Int64
 	loadsOwner, loadsStandIn, loadsOther   atomic.Int64
 	loadErrors, loadTimeouts, loadsRefused atomic.Int64
@@ -79,7 +79,9 @@ func newGroup(n *Node, name string, getter Getter, cfg GroupConfig) (*Group, err
 	if g.hot, err = newCache(cfg.HotBytes, n.clock.now); err != nil {
 		return nil, fmt.Errorf("geecache: group %q: GroupConfig.HotBytes: %w", name, err)
 	}
-	g.loads = singleflight.New[answer](singleflight.Config{Timeout: cfg.LoadTimeout, MaxAbandoned: cfg.MaxAbandoned})
+	g.loads = singleflight.New[answer](singleflight.Config{
+		Timeout: cfg.LoadTimeout, MaxAbandoned: cfg.MaxAbandoned, Grace: abandonGrace,
+	})
 	// A fetch may meet a dead owner before the stand-in loads, so it gets more
 	// time than a load; the peer's own load timeout ends it as a rule.
 	fetch := singleflight.Config{Timeout: 2*cfg.LoadTimeout + 5*time.Second, MaxAbandoned: 1 << 20}
@@ -356,8 +358,6 @@ func (g *Group) Stats() GroupStats {
 		PeerErrors:    g.peerErrors.Load(),
 		StandIns:      g.standIns.Load(),
 		HotCopies:     g.hotCopies.Load(),
-		Served:        g.served.Load(),
-		ServedHits:    g.servedHits.Load(),
 		EpochMismatch: g.epochMismatch.Load(),
 		HandoverAsks:  g.handoverAsks.Load(),
 		HandoverHits:  g.handoverHits.Load(),

@@ -14,6 +14,10 @@ type sourceError struct{ err error }
 func (e *sourceError) Error() string   { return "source failed: " + e.err.Error() }
 func (e *sourceError) Unwrap() []error { return []error{ErrSource, e.err} }
 
+// abandonGrace is what a source gets to obey its context before its call counts
+// as left behind: a query is cancelled by a round trip to the database.
+const abandonGrace = time.Second
+
 // load joins or starts this node's load flight for key. mode says in which
 // role the node was asked: as owner, or as a stand-in for one in trouble.
 func (g *Group) load(ctx context.Context, hash uint64, key string, mode Mode) (answer, error) {
