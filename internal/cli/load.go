@@ -1,0 +1,310 @@
+package cli
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/geecache/geecache/internal/loadgen"
+)
+
+// loadError ends `geecache load` with an exit status: 1 if too many requests
+// failed, 2 if the command line made no sense.
+type loadError struct {
+	err  error
+	code int
+}
+
+func (e *loadError) Error() string { return e.err.Error() }
+func (e *loadError) Unwrap() error { return e.err }
+func (e *loadError) ExitCode() int { return e.code }
+
+func loadUsage(err error) error { return &loadError{err: err, code: 2} }
+
+// loadFlags are the flags of `geecache load` that are not fields of a
+// loadgen.Config as they are.
+type loadFlags struct {
+	cfg       loadgen.Config
+	keyFile   string
+	expect    []string
+	headers   []string
+	maxErrors int64
+	json      string
+	bench     string
+	quiet     bool
+	caFile    string
+	certFile  string
+	certKey   string
+}
+
+const loadLong = `load sends requests at a given rate and checks every answer.
+
+It is an open loop: a request is sent when the schedule says so, whether or not
+others have been answered, and its latency counts from that moment. A target
+that stalls is so charged for all that it kept waiting. With --callers it is a
+closed loop instead, which measures throughput.
+
+A target is a URL with {key} where the key goes. http://host:9999 stands for
+http://host:9999/api?key={key}, and http://host:8001/_geecache, with --group,
+for the protocol that nodes speak.
+
+--expect says what a right answer is, and may be repeated for 404:PREFIX:
+  status           any value for every key (the default)
+  any              any value, or "not found"
+  file:PATH        the value that the file has (CSV KEY,VALUE or JSON lines of
+                   {"key": ..., "value": ...}), "not found" for other keys
+  sprintf:FORMAT   FORMAT with the key put in, e.g. sprintf:value-of-%s
+  404:PREFIX       "not found" for keys with that prefix; one of the above holds
+                   for all others
+
+The exit status is 0 if no more requests failed than --max-errors allows, 1 if
+more did, and 2 if the command line makes no sense. Ctrl-C ends the run early
+and still reports.`
+
+const loadExample = `  geecache load --target http://localhost:9999 --rate 2000 --duration 20s
+  geecache load --target http://localhost:9999 --dist zipf --zipf-s 1.1 \
+      --keys 100000 --expect sprintf:value-of-%s --json result.json
+  geecache load --target http://localhost:8001/_geecache --group scores --callers 64`
+
+// newLoadCommand returns `geecache load`.
+func newLoadCommand() *cobra.Command {
+	var f loadFlags
+	cmd := &cobra.Command{
+		Use:     "load --target URL [flags]",
+		Short:   "Send requests at a given rate, check the answers, measure latency",
+		Long:    loadLong,
+		Example: loadExample,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if err := cobra.NoArgs(cmd, args); err != nil {
+				return loadUsage(fmt.Errorf("%w: targets are given with --target", err))
+			}
+			return nil
+		},
+		SilenceUsage: true,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
+		},
+	}
+	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return loadUsage(err) })
+	f.register(cmd)
+	return cmd
+}
+
+func (f *loadFlags) register(cmd *cobra.Command) {
+	c, flags := &f.cfg, cmd.Flags()
+	flags.StringArrayVar(&c.URLs, "target", nil, "URL to ask; repeat it for several")
+	flags.StringVar(&c.Group, "group", "", "group, for targets without a path or with {group}")
+	flags.StringVar((*string)(&c.Pick), "pick", string(loadgen.RoundRobin), "how to spread requests over targets: round-robin or random")
+
+	flags.Float64Var(&c.Rate, "rate", 0, fmt.Sprintf("requests per second (default %d, without --callers)", loadgen.DefaultRate))
+	flags.IntVar(&c.Callers, "callers", 0, "closed loop: so many callers that each wait for their answer")
+	flags.StringVar((*string)(&c.Arrivals), "arrivals", string(loadgen.Constant), "spacing of requests: constant or poisson")
+	flags.DurationVar(&c.Duration, "duration", 0, fmt.Sprintf("how long to send (default %v, without --count)", loadgen.DefaultDuration))
+	flags.Int64Var(&c.Count, "count", 0, "how many requests to send")
+	flags.DurationVar(&c.Warmup, "warmup", 0, "send so long before counting starts")
+	flags.DurationVar(&c.Timeout, "timeout", loadgen.DefaultTimeout, "of one request")
+	flags.IntVar(&c.MaxOutstanding, "max-outstanding", loadgen.DefaultMaxOutstanding, "requests on their way at once; what is due beyond that counts as dropped")
+	flags.IntVar(&c.HTTP.Connections, "connections", 0, "connections to a target; 0 for no limit")
+
+	flags.IntVar(&c.Keys.N, "keys", loadgen.DefaultKeyCount, "how many different keys")
+	flags.StringVar(&c.Keys.Format, "key-format", loadgen.DefaultKeyFormat, "key for a number, as in Go's fmt")
+	flags.StringVar((*string)(&c.Keys.Dist), "dist", "", "how often each key: uniform, zipf, sequential or weighted (default uniform; weighted for a key file with weights)")
+	flags.Float64Var(&c.Keys.ZipfS, "zipf-s", loadgen.DefaultZipfS, "exponent of zipf, more than 0")
+	flags.StringVar(&f.keyFile, "key-file", "", "file with a key a line, or KEY<tab>WEIGHT")
+	flags.Uint64Var(&c.Seed, "seed", 1, "seed of keys, arrivals and random picks")
+
+	flags.StringArrayVar(&f.expect, "expect", nil, "what a right answer is (see above)")
+	flags.Int64Var(&f.maxErrors, "max-errors", 0, "failures that are put up with")
+	flags.StringArrayVar(&f.headers, "header", nil, "header to send, as 'Name: value'; repeat it for several")
+	flags.StringVar(&f.caFile, "tls-ca", "", "file of the authority that signed the targets' certificates")
+	flags.StringVar(&f.certFile, "tls-cert", "", "file of the certificate to show to targets")
+	flags.StringVar(&f.certKey, "tls-key", "", "file of that certificate's key")
+
+	flags.StringVar(&f.json, "json", "", "write the whole result as JSON to this file, or - for standard output")
+	flags.StringVar(&f.bench, "bench", "", "append a Go benchmark line to this file, or - for standard output")
+	flags.StringVar(&c.Label, "label", "", "name of the target in benchmark lines (default api or peer)")
+	flags.BoolVar(&f.quiet, "quiet", false, "no live view and no table")
+}
+
+// run sends, and reports to out; the live view and, when out is taken by JSON
+// or benchmark lines, the table go to errOut.
+func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
+	if err := f.complete(); err != nil {
+		return loadUsage(err)
+	}
+	if err := f.cfg.Validate(); err != nil {
+		return loadUsage(err)
+	}
+	// Opened now: a file that cannot be written should not cost a long run.
+	sinks, err := f.openSinks(out)
+	if err != nil {
+		return loadUsage(err)
+	}
+	defer sinks.close()
+
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends the process at once.
+	defer context.AfterFunc(ctx, stop)()
+
+	var view *loadgen.LiveView
+	if file, ok := errOut.(*os.File); ok && !f.quiet && term.IsTerminal(int(file.Fd())) {
+		view = loadgen.NewLiveView(errOut)
+		f.cfg.Progress = view.Draw
+	}
+	result, err := loadgen.Run(ctx, f.cfg)
+	if view != nil {
+		view.Clear()
+	}
+	if err != nil {
+		return loadUsage(err)
+	}
+	table := out
+	if f.json == "-" || f.bench == "-" {
+		table = errOut
+	}
+	if f.quiet {
+		table = io.Discard
+	}
+	if err := errors.Join(result.WriteText(table), sinks.write(result)); err != nil {
+		return fmt.Errorf("load: report: %w", err)
+	}
+	if !result.WithinErrors(f.maxErrors) {
+		return &loadError{code: 1, err: fmt.Errorf("load: %d of %d requests failed (--max-errors %d)",
+			result.Failed, result.Requests, f.maxErrors)}
+	}
+	return nil
+}
+
+// complete makes the Config's fields of the flags that stand for them.
+func (f *loadFlags) complete() error {
+	if f.maxErrors < 0 {
+		return fmt.Errorf("--max-errors: %d: use 0 or more", f.maxErrors)
+	}
+	if f.keyFile != "" {
+		file, err := os.Open(f.keyFile)
+		if err != nil {
+			return fmt.Errorf("--key-file: %w", err)
+		}
+		defer file.Close()
+		if f.cfg.Keys.List, err = loadgen.ReadKeys(file); err != nil {
+			return fmt.Errorf("--key-file: %s: %w", f.keyFile, err)
+		}
+	}
+	var err error
+	if f.cfg.Expect, err = loadgen.ParseRules(f.expect); err != nil {
+		return fmt.Errorf("--expect: %w", err)
+	}
+	f.cfg.HTTP.Header = make(http.Header)
+	for _, line := range f.headers {
+		name, value, ok := strings.Cut(line, ":")
+		if !ok || strings.TrimSpace(name) == "" {
+			return fmt.Errorf("--header: %q: write it as 'Name: value'", line)
+		}
+		f.cfg.HTTP.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	f.cfg.HTTP.TLS, err = loadTLS(f.caFile, f.certFile, f.certKey)
+	return err
+}
+
+func loadTLS(caFile, certFile, keyFile string) (*tls.Config, error) {
+	if (certFile == "") != (keyFile == "") {
+		return nil, errors.New("--tls-cert, --tls-key: give both or neither")
+	}
+	if caFile == "" && certFile == "" {
+		return nil, nil
+	}
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-ca: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("--tls-ca: %s: no certificate in it: give a PEM file", caFile)
+		}
+	}
+	if certFile != "" {
+		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--tls-cert, --tls-key: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	return cfg, nil
+}
+
+// loadSinks are where results for scripts go; nil means nowhere.
+type loadSinks struct {
+	json, bench io.Writer
+	benchEmpty  bool
+	files       []*os.File
+}
+
+func (f *loadFlags) openSinks(out io.Writer) (*loadSinks, error) {
+	s := &loadSinks{benchEmpty: true}
+	open := func(flag, path string, mode int) (io.Writer, error) {
+		switch path {
+		case "":
+			return nil, nil
+		case "-":
+			return out, nil
+		}
+		file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|mode, 0o644)
+		if err != nil {
+			s.close()
+			return nil, fmt.Errorf("%s: %w", flag, err)
+		}
+		s.files = append(s.files, file)
+		return file, nil
+	}
+	var err error
+	if s.json, err = open("--json", f.json, os.O_TRUNC); err != nil {
+		return nil, err
+	}
+	if s.bench, err = open("--bench", f.bench, os.O_APPEND); err != nil {
+		return nil, err
+	}
+	if file, ok := s.bench.(*os.File); ok && f.bench != "-" {
+		if info, err := file.Stat(); err == nil && info.Size() > 0 {
+			s.benchEmpty = false
+		}
+	}
+	return s, nil
+}
+
+// write writes the result and closes the files.
+func (s *loadSinks) write(r *loadgen.Result) error {
+	var errs []error
+	if s.json != nil {
+		errs = append(errs, r.WriteJSON(s.json))
+	}
+	if s.bench != nil {
+		if s.benchEmpty {
+			errs = append(errs, r.WriteBenchHeader(s.bench))
+		}
+		errs = append(errs, r.WriteBench(s.bench))
+	}
+	return errors.Join(append(errs, s.close())...)
+}
+
+func (s *loadSinks) close() error {
+	var errs []error
+	for _, file := range s.files {
+		errs = append(errs, file.Close())
+	}
+	s.files = nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,238 @@
+package loadgen
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+const (
+	peerPath = "/_geecache/"
+	keyMark  = "{key}"
+
+	// maxBody bounds what is read of an answer; no target's values are larger.
+	maxBody = 256 << 20
+)
+
+// A target is asked for keys. It is safe for concurrent use. buf is the calling
+// worker's own; the answer may refer to its bytes until the next call.
+type target interface {
+	name() string
+	get(ctx context.Context, key string, buf *bytes.Buffer) (Answer, error)
+}
+
+// funcTarget is Config.Do as a target. Do checks its answers itself.
+type funcTarget func(ctx context.Context, key string) error
+
+func (funcTarget) name() string { return "func" }
+
+func (f funcTarget) get(ctx context.Context, key string, _ *bytes.Buffer) (Answer, error) {
+	return Answer{}, f(ctx, key)
+}
+
+// A template is a URL with a place for the key.
+type template struct {
+	parts   []string // of the URL, between the places
+	inQuery []bool   // whether the place after that part is in the query
+	peer    bool     // answers are the peer protocol's
+	host    string
+}
+
+func parseTemplate(raw, group string) (*template, error) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return nil, fmt.Errorf("%q: %w", raw, err)
+	}
+	if (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("%q: write it as http://host:port or https://host:port", raw)
+	}
+	if u.Fragment != "" || u.User != nil {
+		return nil, fmt.Errorf("%q: leave out the fragment and the user", raw)
+	}
+	switch trimmed := strings.TrimSuffix(u.Path, "/"); {
+	case strings.Contains(raw, keyMark):
+	case trimmed == "" && u.RawQuery == "":
+		raw = u.Scheme + "://" + u.Host + "/api?key=" + keyMark
+		if group != "" {
+			raw += "&group={group}"
+		}
+	case trimmed+"/" == peerPath && u.RawQuery == "":
+		raw = u.Scheme + "://" + u.Host + peerPath + "{group}/" + keyMark
+	default:
+		return nil, fmt.Errorf("%q: write %s where the key goes", raw, keyMark)
+	}
+	if strings.Contains(raw, "{group}") && group == "" {
+		return nil, fmt.Errorf("%q: name the group for {group}", raw)
+	}
+	path, query, hasQuery := strings.Cut(raw, "?")
+	path = strings.ReplaceAll(path, "{group}", escapePath(group))
+	query = strings.ReplaceAll(query, "{group}", url.QueryEscape(group))
+	t := &template{host: u.Host, peer: strings.HasPrefix(u.Path, peerPath) || strings.Contains(raw, u.Host+peerPath)}
+	parts := strings.Split(path, keyMark)
+	for range len(parts) - 1 {
+		t.inQuery = append(t.inQuery, false)
+	}
+	if hasQuery {
+		q := strings.Split("?"+query, keyMark)
+		for range len(q) - 1 {
+			t.inQuery = append(t.inQuery, true)
+		}
+		parts[len(parts)-1] += q[0]
+		parts = append(parts, q[1:]...)
+	}
+	t.parts = parts
+	return t, nil
+}
+
+// url returns the URL for a key.
+func (t *template) url(key string) string {
+	var b strings.Builder
+	b.WriteString(t.parts[0])
+	for i, inQuery := range t.inQuery {
+		if inQuery {
+			b.WriteString(url.QueryEscape(key))
+		} else {
+			b.WriteString(escapePath(key))
+		}
+		b.WriteString(t.parts[i+1])
+	}
+	return b.String()
+}
+
+// escapePath escapes a key as one segment of a path. The segments "." and ".."
+// are escaped although they need not be: on the way they would be taken for a
+// step within the path.
+func escapePath(key string) string {
+	switch key {
+	case ".":
+		return "%2E"
+	case "..":
+		return "%2E%2E"
+	}
+	return url.PathEscape(key)
+}
+
+// httpTarget is a URL as a target.
+type httpTarget struct {
+	url    string // as it was given
+	tmpl   *template
+	client *http.Client
+	header http.Header
+}
+
+func newHTTPTarget(raw string, c *Config) (*httpTarget, error) {
+	tmpl, err := parseTemplate(raw, c.Group)
+	if err != nil {
+		return nil, err
+	}
+	header := c.HTTP.Header.Clone()
+	if header == nil {
+		header = make(http.Header)
+	}
+	return &httpTarget{
+		url:  raw,
+		tmpl: tmpl,
+		client: &http.Client{
+			Transport: &http.Transport{
+				// A pool as large as what may be on its way: a connection that
+				// is closed after an answer, because the pool is full, would
+				// have to be opened again for the next request.
+				MaxIdleConnsPerHost: c.MaxOutstanding,
+				MaxConnsPerHost:     c.HTTP.Connections,
+				IdleConnTimeout:     90 * time.Second,
+				DisableCompression:  true,
+				TLSClientConfig:     c.HTTP.TLS,
+				WriteBufferSize:     2 << 10,
+				ReadBufferSize:      4 << 10,
+			},
+			// A redirect is an answer like any other.
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		header: header,
+	}, nil
+}
+
+func (t *httpTarget) name() string { return t.url }
+
+func (t *httpTarget) close() { t.client.CloseIdleConnections() }
+
+func (t *httpTarget) get(ctx context.Context, key string, buf *bytes.Buffer) (Answer, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.tmpl.url(key), nil)
+	if err != nil {
+		return Answer{}, err
+	}
+	// Shared by all requests: the transport adds its own headers elsewhere.
+	req.Header = t.header
+	if host := t.header.Get("Host"); host != "" {
+		req.Host = host
+	}
+	resp, err := t.client.Do(req)
+	if err != nil {
+		return Answer{}, connectionError(err)
+	}
+	defer resp.Body.Close()
+	buf.Reset()
+	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, maxBody)); err != nil {
+		return Answer{Status: resp.StatusCode}, connectionError(err)
+	}
+	a := Answer{Status: resp.StatusCode, Value: buf.Bytes()}
+	if t.tmpl.peer && a.Status == http.StatusOK {
+		if a.Value, err = decodePeerBody(a.Value); err != nil {
+			return a, err
+		}
+	}
+	return a, nil
+}
+
+// errConnection is any failure to get an answer over the network.
+var errConnection = errors.New("connection")
+
+func connectionError(err error) error {
+	var uerr *url.Error
+	if errors.As(err, &uerr) {
+		err = uerr.Err // without the URL, which the failure's key tells
+	}
+	var nerr net.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &nerr) && nerr.Timeout():
+		return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+	}
+	return fmt.Errorf("%w: %w", errConnection, err)
+}
+
+// decodePeerBody returns field 1 of the peer protocol's message: the value. Of
+// a field that comes twice the last one counts; other fields are skipped.
+func decodePeerBody(b []byte) ([]byte, error) {
+	value := []byte{}
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, fmt.Errorf("%w: not a protobuf message: %w", ErrWrongValue, protowire.ParseError(n))
+		}
+		b = b[n:]
+		if num == 1 && typ == protowire.BytesType {
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return nil, fmt.Errorf("%w: not a protobuf message: %w", ErrWrongValue, protowire.ParseError(n))
+			}
+			value, b = v, b[n:]
+			continue
+		}
+		if n = protowire.ConsumeFieldValue(num, typ, b); n < 0 {
+			return nil, fmt.Errorf("%w: not a protobuf message: %w", ErrWrongValue, protowire.ParseError(n))
+		}
+		b = b[n:]
+	}
+	return value, nil
+}
