@@ -91,7 +91,8 @@ func newClientConn(c *streamClient, conn net.Conn, remote hello, ahead []byte, s
 		values:   make(map[uint64]*arrivingValue),
 	}
 	cc.w = frameWriter{
-		conn: conn, timeout: c.cfg.timings.writeTimeout, self: self,
+		conn: conn, timeout: c.cfg.timings.writeTimeout,
+		patience: min(selfPatience, c.cfg.timings.writeTimeout), self: self,
 		tasks: &cc.tasks, sent: &c.bytesOut,
 		fail: func(err error) { cc.fail(fmt.Errorf("writing: %w", err)) },
 	}

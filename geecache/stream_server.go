@@ -2,44 +2,260 @@ package geecache
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"log/slog"
+	"math"
+	"net"
 	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
 )
 
+// A streamHandler answers the requests of a stream.
 type streamHandler interface {
+	// answerNow answers a request if memory suffices for it. It must not keep
+	// req.Key, which aliases the read buffer. reply is zero before; its Value
+	// stays valid and must not be changed by anybody. answerNow is called by one
+	// goroutine per connection and must return at once.
 	answerNow(req *PeerRequest, reply *PeerReply) bool
+
+	// answer answers what answerNow did not. It runs in a goroutine of its own,
+	// may load, and may keep the key. It must return soon after ctx has ended:
+	// the asking node has left or given up, or the server is being closed.
 	answer(ctx context.Context, req *PeerRequest) PeerReply
 }
 
+// streamServerConfig is what a streamServer needs to know.
 type streamServerConfig struct {
 	self        func() hello             // this node's identity and epoch, now
-	check       func(remote hello) error // nil accepts all of this cluster
+	check       func(remote hello) error // nil: all of this cluster are welcome. The error's text goes to the other side
 	handler     streamHandler
-	maxValue    int // bytes; larger values are not sent
-	maxKey      int // bytes
-	maxInFlight int // requests in flight per connection that are not answered from memory
-	maxConns    int
+	maxValue    int // bytes; a larger value is answered with CodeTooLarge. 0: 4 GiB
+	maxKey      int // bytes; a request for a longer key is answered with CodeTooLarge. 0: 64 KiB
+	maxInFlight int // requests of one connection that answer works at; more are answered with CodeOverloaded. 0: 4096
+	maxConns    int // connections; more are refused. 0: 4096
 	timings     streamTimings
-	log         *slog.Logger
+	log         *slog.Logger // nil: none
 }
 
+// streamServerStats counts what a streamServer has done.
 type streamServerStats struct {
 	connections       int64 // open now
 	handshakesRefused int64
-	frameErrors       int64
-	inFlight          int64 // requests being answered by goroutines
+	frameErrors       int64 // connections ended by a malformed frame
+	inFlight          int64 // requests that answer works at now
 	bytesIn           int64
 	bytesOut          int64
 }
 
-type streamServer struct{}
+// A streamServer holds all connections that other nodes have opened to this one.
+type streamServer struct {
+	cfg    streamServerConfig
+	ctx    context.Context // ends with close
+	cancel context.CancelFunc
 
-func newStreamServer(cfg streamServerConfig) *streamServer { return &streamServer{} }
+	refused, frameErrors, inFlight, bytesIn, bytesOut atomic.Int64
 
-func (s *streamServer) serveUpgrade(w http.ResponseWriter, r *http.Request) {}
+	mu       sync.Mutex // guards conns, draining, closed
+	conns    map[*serverConn]struct{}
+	draining bool
+	closed   bool
+	tasks    sync.WaitGroup // connections; added to under mu, while not closed
+}
 
-func (s *streamServer) drain() {}
+// newStreamServer returns a server that has no connection.
+func newStreamServer(cfg streamServerConfig) *streamServer {
+	cfg.timings = cfg.timings.withDefaults()
+	if cfg.maxValue <= 0 {
+		cfg.maxValue = math.MaxUint32
+	}
+	if cfg.maxKey <= 0 {
+		cfg.maxKey = 64 << 10
+	}
+	if cfg.maxInFlight <= 0 {
+		cfg.maxInFlight = 4096
+	}
+	if cfg.maxConns <= 0 {
+		cfg.maxConns = 4096
+	}
+	if cfg.log == nil {
+		cfg.log = slog.New(slog.DiscardHandler)
+	}
+	s := &streamServer{cfg: cfg, conns: make(map[*serverConn]struct{})}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s
+}
 
-func (s *streamServer) close() {}
+// serveUpgrade answers the request that a stream begins with, and then serves the
+// stream until it ends. What is refused gets an HTTP status, a header that names
+// the [Code], and the reason as text.
+func (s *streamServer) serveUpgrade(w http.ResponseWriter, r *http.Request) {
+	self := s.cfg.self()
+	remote, status, err := s.admit(r, self)
+	if err != nil {
+		s.refuse(w, r, self, status, err)
+		return
+	}
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		s.refuse(w, r, self, http.StatusBadRequest, fmt.Errorf("%w: the connection cannot be upgraded: %w", ErrBadRequest, err))
+		return
+	}
+	defer conn.Close()
+	if err := s.switchProtocols(conn, self); err != nil {
+		s.cfg.log.Debug("stream's handshake broken off", "from", r.RemoteAddr, "err", err)
+		return
+	}
+	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	c := newServerConn(s, conn, remote, ahead)
+	if !s.add(c) {
+		return // closed or draining since: the other side sees the end of the connection
+	}
+	defer s.tasks.Done()
+	c.serve()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
 
-func (s *streamServer) stats() streamServerStats { return streamServerStats{} }
+// admit decides whether a stream may begin.
+func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
+	if !strings.EqualFold(r.Header.Get("Upgrade"), streamProtocol) {
+		return hello{}, http.StatusUpgradeRequired, fmt.Errorf("%w: this path takes the header Upgrade: %s alone, not %q", ErrBadRequest, streamProtocol, r.Header.Get("Upgrade"))
+	}
+	remote, err := readHello(r.Header)
+	if err != nil {
+		return hello{}, http.StatusBadRequest, fmt.Errorf("%w: %w", ErrBadRequest, err)
+	}
+	version := self.Version
+	if version == "" {
+		version = protocolVersion
+	}
+	if err := checkVersion(version, remote.Version); err != nil {
+		return remote, http.StatusUpgradeRequired, err
+	}
+	if err := checkCluster(self.Cluster, remote.Cluster); err != nil {
+		return remote, http.StatusForbidden, err
+	}
+	expect, err := url.PathUnescape(r.Header.Get(headerExpect))
+	if err != nil {
+		return remote, http.StatusBadRequest, fmt.Errorf("%w: header %s: %w", ErrBadRequest, headerExpect, err)
+	}
+	if expect != "" && expect != self.ID {
+		return remote, http.StatusForbidden, fmt.Errorf("%w: this is node %q, not %q", ErrRefused, self.ID, expect)
+	}
+	if s.cfg.check != nil {
+		if err := s.cfg.check(remote); err != nil {
+			if CodeOf(err) == CodeInternal {
+				err = fmt.Errorf("%w: %w", ErrRefused, err)
+			}
+			return remote, http.StatusForbidden, err
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.draining || s.closed:
+		return remote, http.StatusServiceUnavailable, ErrDraining
+	case len(s.conns) >= s.cfg.maxConns:
+		return remote, http.StatusServiceUnavailable, fmt.Errorf("%w: %d connections", ErrOverloaded, len(s.conns))
+	}
+	return remote, 0, nil
+}
+
+func (s *streamServer) refuse(w http.ResponseWriter, r *http.Request, self hello, status int, err error) {
+	s.refused.Add(1)
+	s.cfg.log.Debug("stream refused", "from", r.RemoteAddr, "err", err)
+	self.set(w.Header())
+	w.Header().Set(headerRefusal, CodeOf(err).String())
+	w.Header().Set("Upgrade", streamProtocol)
+	w.Header().Set("Connection", "close")
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintln(w, err) // a broken connection needs no reason
+}
+
+// switchProtocols tells the other side that frames begin.
+func (s *streamServer) switchProtocols(conn net.Conn, self hello) error {
+	// The HTTP server's own deadlines may still be set.
+	if err := conn.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	if err := conn.SetWriteDeadline(time.Now().Add(s.cfg.timings.handshakeTimeout)); err != nil {
+		return err
+	}
+	header := http.Header{}
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", streamProtocol)
+	self.set(header)
+	var b strings.Builder
+	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
+	if err := header.Write(&b); err != nil {
+		return err
+	}
+	b.WriteString("\r\n")
+	_, err := io.WriteString(conn, b.String())
+	return err
+}
+
+// add enters a connection, unless the server takes none any more.
+func (s *streamServer) add(c *serverConn) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.draining {
+		return false
+	}
+	s.conns[c] = struct{}{}
+	s.tasks.Add(1)
+	return true
+}
+
+// drain tells all connected nodes to send no new requests. What they have sent is
+// answered. New connections are refused.
+func (s *streamServer) drain() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.draining || s.closed {
+		return
+	}
+	s.draining = true
+	for c := range s.conns {
+		c.w.post(kindDraining, uint64(s.cfg.timings.drainGrace))
+	}
+}
+
+// close ends all connections and waits until nothing works for them any more.
+func (s *streamServer) close() {
+	s.mu.Lock()
+	s.closed = true
+	s.cancel()
+	for c := range s.conns {
+		c.conn.Close()
+	}
+	s.mu.Unlock()
+	s.tasks.Wait()
+}
+
+// stats returns the counters.
+func (s *streamServer) stats() streamServerStats {
+	s.mu.Lock()
+	n := len(s.conns)
+	s.mu.Unlock()
+	return streamServerStats{
+		connections:       int64(n),
+		handshakesRefused: s.refused.Load(),
+		frameErrors:       s.frameErrors.Load(),
+		inFlight:          s.inFlight.Load(),
+		bytesIn:           s.bytesIn.Load(),
+		bytesOut:          s.bytesOut.Load(),
+	}
+}
+
+// errPanic is what a handler's panic is answered with.
+var errPanic = errors.New("the node failed to answer; its log tells why")

@@ -41,12 +41,13 @@ const (
 // where they have added their frames: 64 callers get 5 times the throughput of
 // one by this, and a lone caller pays nothing for it.
 type frameWriter struct {
-	conn    net.Conn
-	timeout time.Duration   // of one write
-	self    bool            // callers write; else a goroutine made for it does
-	tasks   *sync.WaitGroup // goroutines made by the writer
-	sent    *atomic.Int64   // bytes
-	fail    func(error)     // told, without mu, of an error of a write
+	conn     net.Conn
+	timeout  time.Duration   // of one write
+	patience time.Duration   // of a goroutine that writes for itself; timeout means that it stays
+	self     bool            // who adds frames writes them; else a goroutine made for it does
+	tasks    *sync.WaitGroup // goroutines made by the writer
+	sent     *atomic.Int64   // bytes
+	fail     func(error)     // told, without mu, of an error of a write
 
 	mu      sync.Mutex // guards the fields below, and what the owner says
 	buf     []byte     // frames that wait
@@ -138,7 +139,7 @@ func (w *frameWriter) flushLocked(crowd bool) {
 	if crowd {
 		runtime.Gosched()
 	}
-	w.write(selfRounds, min(selfPatience, w.timeout), crowd)
+	w.write(selfRounds, w.patience, crowd)
 }
 
 // postLocked sees to it that what has been added is written, without ever
