@@ -51,7 +51,7 @@ type GroupStats struct {
 }
 
 // Loads returns all calls of the source.
-func (s *GroupStats) Loads() int64 { return s.LoadsOwner + s.LoadsStandIn + s.LoadsOther }
+func (s GroupStats) Loads() int64 { return s.LoadsOwner + s.LoadsStandIn + s.LoadsOther }
 
 // CacheStats describes one of a group's two caches.
 type CacheStats struct {
