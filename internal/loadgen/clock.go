@@ -5,7 +5,8 @@ import (
 	"time"
 )
 
-// A Clock tells the time and waits. It is safe for concurrent use.
+// A Clock tells the time and waits. Now is safe for concurrent use; SleepUntil
+// is called by one goroutine at a time.
 type Clock interface {
 	Now() time.Time
 
@@ -18,14 +19,18 @@ type Clock interface {
 // otherwise idle: on Linux it waits for them in whole milliseconds.
 const coarse = 2 * time.Millisecond
 
-// systemClock is the real time. Its last milliseconds are slept by the
-// operating system and not by the runtime's timers, whose lateness would be
-// seen in every latency.
-type systemClock struct{}
+// systemClock is the real time. The last milliseconds of a sleep are left to a
+// preciseTimer: the lateness of the runtime's timers would be seen in every
+// latency. Its SleepUntil is for one goroutine, which is all that Run needs.
+type systemClock struct {
+	timer *preciseTimer
+}
 
-func (systemClock) Now() time.Time { return time.Now() }
+func newSystemClock() *systemClock { return &systemClock{timer: newPreciseTimer()} }
 
-func (systemClock) SleepUntil(ctx context.Context, t time.Time) {
+func (*systemClock) Now() time.Time { return time.Now() }
+
+func (c *systemClock) SleepUntil(ctx context.Context, t time.Time) {
 	d := time.Until(t)
 	if d > coarse {
 		timer := time.NewTimer(d - coarse)
@@ -41,10 +46,12 @@ func (systemClock) SleepUntil(ctx context.Context, t time.Time) {
 		return
 	}
 	before := time.Now()
-	preciseSleep(d)
+	c.timer.sleep(d)
 	if time.Since(before) <= 0 {
-		// The time of a synctest bubble stands still while its goroutines are
-		// in a system call; it advances only for the runtime's own timers.
+		// The time of a synctest bubble stands still while its goroutines wait
+		// for the kernel; it advances only for the runtime's own timers.
 		time.Sleep(d)
 	}
 }
+
+func (c *systemClock) close() { c.timer.close() }

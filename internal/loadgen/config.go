@@ -133,9 +133,6 @@ func (c Config) withDefaults() Config {
 	if c.Expect == nil {
 		c.Expect = ExpectStatus()
 	}
-	if c.Clock == nil {
-		c.Clock = systemClock{}
-	}
 	return c
 }
 

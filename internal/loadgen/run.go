@@ -23,6 +23,13 @@ func Run(ctx context.Context, cfg Config) (*Result, error) {
 		return nil, err
 	}
 	defer r.close()
+	if r.cfg.Clock == nil {
+		clock := newSystemClock()
+		defer clock.close()
+		r.cfg.Clock = clock
+	}
+	r.start = r.cfg.Clock.Now()
+	defer context.AfterFunc(ctx, r.close)()
 	stopProgress := r.startProgress()
 	if r.cfg.Callers > 0 {
 		r.closedLoop()
@@ -62,10 +69,10 @@ func newRun(ctx context.Context, cfg Config) (*run, error) {
 	for range min(runtime.GOMAXPROCS(0), 16) {
 		r.tallies = append(r.tallies, newTally(&r.cfg, len(r.targets)))
 	}
-	r.start = cfg.Clock.Now()
 	return r, nil
 }
 
+// close closes the targets' connections, and so ends requests on them.
 func (r *run) close() {
 	for _, t := range r.targets {
 		if c, ok := t.(interface{ close() }); ok {

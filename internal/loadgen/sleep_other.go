@@ -4,5 +4,11 @@ package loadgen
 
 import "time"
 
-// preciseSleep sleeps for d. The runtime's timers are precise here.
-func preciseSleep(d time.Duration) { time.Sleep(d) }
+// preciseTimer sleeps by the runtime's timers, which are precise here.
+type preciseTimer struct{}
+
+func newPreciseTimer() *preciseTimer { return &preciseTimer{} }
+
+func (*preciseTimer) sleep(d time.Duration) { time.Sleep(d) }
+
+func (*preciseTimer) close() {}

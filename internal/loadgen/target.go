@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"net/url"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -41,10 +39,10 @@ func (f funcTarget) get(ctx context.Context, key string, _ *bytes.Buffer) (Answe
 
 // A template is a URL with a place for the key.
 type template struct {
-	parts   []string // of the URL, between the places
+	parts   []string // of the path and query, between the places
 	inQuery []bool   // whether the place after that part is in the query
 	peer    bool     // answers are the peer protocol's
-	host    string
+	base    *url.URL
 }
 
 func parseTemplate(raw, group string) (*template, error) {
@@ -58,25 +56,37 @@ func parseTemplate(raw, group string) (*template, error) {
 	if u.Fragment != "" || u.User != nil {
 		return nil, fmt.Errorf("%q: leave out the fragment and the user", raw)
 	}
+	if strings.ContainsFunc(raw, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		return nil, fmt.Errorf("%q: escape spaces and other special characters as %%XX", raw)
+	}
+	_, uri, _ := strings.Cut(raw, "://")
+	if start := strings.IndexAny(uri, "/?"); start >= 0 {
+		uri = uri[start:]
+	} else {
+		uri = ""
+	}
+	if !strings.HasPrefix(uri, "/") {
+		uri = "/" + uri
+	}
 	switch trimmed := strings.TrimSuffix(u.Path, "/"); {
-	case strings.Contains(raw, keyMark):
+	case strings.Contains(uri, keyMark):
 	case trimmed == "" && u.RawQuery == "":
-		raw = u.Scheme + "://" + u.Host + "/api?key=" + keyMark
+		uri = "/api?key=" + keyMark
 		if group != "" {
-			raw += "&group={group}"
+			uri += "&group={group}"
 		}
 	case trimmed+"/" == peerPath && u.RawQuery == "":
-		raw = u.Scheme + "://" + u.Host + peerPath + "{group}/" + keyMark
+		uri = peerPath + "{group}/" + keyMark
 	default:
 		return nil, fmt.Errorf("%q: write %s where the key goes", raw, keyMark)
 	}
-	if strings.Contains(raw, "{group}") && group == "" {
+	if strings.Contains(uri, "{group}") && group == "" {
 		return nil, fmt.Errorf("%q: name the group for {group}", raw)
 	}
-	path, query, hasQuery := strings.Cut(raw, "?")
+	path, query, hasQuery := strings.Cut(uri, "?")
 	path = strings.ReplaceAll(path, "{group}", escapePath(group))
 	query = strings.ReplaceAll(query, "{group}", url.QueryEscape(group))
-	t := &template{host: u.Host, peer: strings.HasPrefix(u.Path, peerPath) || strings.Contains(raw, u.Host+peerPath)}
+	t := &template{base: u, peer: strings.HasPrefix(uri, peerPath)}
 	parts := strings.Split(path, keyMark)
 	for range len(parts) - 1 {
 		t.inQuery = append(t.inQuery, false)
@@ -93,8 +103,8 @@ func parseTemplate(raw, group string) (*template, error) {
 	return t, nil
 }
 
-// url returns the URL for a key.
-func (t *template) url(key string) string {
+// uri returns the path and query for a key.
+func (t *template) uri(key string) string {
 	var b strings.Builder
 	b.WriteString(t.parts[0])
 	for i, inQuery := range t.inQuery {
@@ -125,8 +135,8 @@ func escapePath(key string) string {
 type httpTarget struct {
 	url    string // as it was given
 	tmpl   *template
-	client *http.Client
-	header http.Header
+	dialer *dialer
+	tail   string // of a request: all that follows the path and query
 }
 
 func newHTTPTarget(raw string, c *Config) (*httpTarget, error) {
@@ -138,54 +148,44 @@ func newHTTPTarget(raw string, c *Config) (*httpTarget, error) {
 	if header == nil {
 		header = make(http.Header)
 	}
+	host := tmpl.base.Host
+	if h := header.Get("Host"); h != "" {
+		host = h
+	}
+	if strings.ContainsAny(host, " \t\r\n") {
+		return nil, fmt.Errorf("header Host: %q: leave out the spaces", host)
+	}
+	header.Del("Host")
+	if header.Get("User-Agent") == "" {
+		header.Set("User-Agent", "geecache-load")
+	}
+	var tail strings.Builder
+	tail.WriteString(" HTTP/1.1\r\nHost: " + host + "\r\n")
+	if err := header.Write(&tail); err != nil {
+		return nil, err
+	}
+	tail.WriteString("\r\n")
 	return &httpTarget{
-		url:  raw,
-		tmpl: tmpl,
-		client: &http.Client{
-			Transport: &http.Transport{
-				// A pool as large as what may be on its way: a connection that
-				// is closed after an answer, because the pool is full, would
-				// have to be opened again for the next request.
-				MaxIdleConnsPerHost: c.MaxOutstanding,
-				MaxConnsPerHost:     c.HTTP.Connections,
-				IdleConnTimeout:     90 * time.Second,
-				DisableCompression:  true,
-				TLSClientConfig:     c.HTTP.TLS,
-				WriteBufferSize:     2 << 10,
-				ReadBufferSize:      4 << 10,
-			},
-			// A redirect is an answer like any other.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		header: header,
+		url:    raw,
+		tmpl:   tmpl,
+		dialer: newDialer(tmpl.base, &c.HTTP),
+		tail:   tail.String(),
 	}, nil
 }
 
 func (t *httpTarget) name() string { return t.url }
 
-func (t *httpTarget) close() { t.client.CloseIdleConnections() }
+func (t *httpTarget) close() { t.dialer.close() }
 
 func (t *httpTarget) get(ctx context.Context, key string, buf *bytes.Buffer) (Answer, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, t.tmpl.url(key), nil)
+	request := []byte("GET " + t.tmpl.uri(key) + t.tail)
+	deadline, _ := ctx.Deadline()
+	status, err := t.dialer.roundTrip(ctx, deadline, request, buf)
 	if err != nil {
-		return Answer{}, err
+		return Answer{Status: status}, connectionError(err)
 	}
-	// Shared by all requests: the transport adds its own headers elsewhere.
-	req.Header = t.header
-	if host := t.header.Get("Host"); host != "" {
-		req.Host = host
-	}
-	resp, err := t.client.Do(req)
-	if err != nil {
-		return Answer{}, connectionError(err)
-	}
-	defer resp.Body.Close()
-	buf.Reset()
-	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, maxBody)); err != nil {
-		return Answer{Status: resp.StatusCode}, connectionError(err)
-	}
-	a := Answer{Status: resp.StatusCode, Value: buf.Bytes()}
-	if t.tmpl.peer && a.Status == http.StatusOK {
+	a := Answer{Status: status, Value: buf.Bytes()}
+	if t.tmpl.peer && status == http.StatusOK {
 		if a.Value, err = decodePeerBody(a.Value); err != nil {
 			return a, err
 		}
@@ -197,10 +197,6 @@ func (t *httpTarget) get(ctx context.Context, key string, buf *bytes.Buffer) (An
 var errConnection = errors.New("connection")
 
 func connectionError(err error) error {
-	var uerr *url.Error
-	if errors.As(err, &uerr) {
-		err = uerr.Err // without the URL, which the failure's key tells
-	}
 	var nerr net.Error
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
