@@ -13,7 +13,10 @@ const Version = 1
 const (
 	// DefaultVirtualNodes is the number of points of a node of weight 1, for a
 	// [Config] that names none. With v points a node's share of the keys has a
-	// standard deviation of 1/sqrt(v): 1.6 %. TestBalance measures what follows.
+	// standard deviation of 1/sqrt(v): 1.6 %. Over 50 sets of 100 nodes and a
+	// million keys, the fullest node has 1.048 times the mean on average, 1.072
+	// at worst; with 2048 it is 1.062 and 1.092, too close to the 1.10 that is
+	// promised.
 	DefaultVirtualNodes = 4096
 
 	// MaxVirtualNodes is the largest number of virtual nodes of a Config.
@@ -39,7 +42,7 @@ type Node struct {
 // cluster. The zero Config is valid.
 type Config struct {
 	// VirtualNodes is the number of points of a node of weight 1. More of them
-	// spread the keys more evenly and take more memory (about 10 bytes each)
+	// spread the keys more evenly and take more memory (about 11 bytes each)
 	// and time to build. Zero means DefaultVirtualNodes.
 	VirtualNodes int
 }

@@ -5,10 +5,10 @@
 // # Why xxhash
 //
 // Keys of real systems differ in their last digits: user:10, user:11, ... FNV
-// mixes the last bytes of its input into the upper bits of the result too
-// little: such keys land next to each other on the ring, and a whole decade of
-// them on one node (max/mean 1.9 and more). xxhash64 spreads them; a test in
-// this package compares the two.
+// mixes the last bytes of its input too little into the upper bits of its
+// result: such keys land next to each other on the ring, and a whole decade of
+// them on one node. xxhash64 spreads them; a test in this package compares the
+// two.
 //
 // # Placement
 //

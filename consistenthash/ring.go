@@ -12,6 +12,8 @@ import (
 const (
 	ownerBits = 16
 	ownerMask = 1<<ownerBits - 1
+
+	searchStep = 4 // points that search looks at together
 )
 
 // Hash returns the hash of a key that the ring's methods take: its xxhash64.
@@ -24,14 +26,14 @@ type Ring struct {
 
 	// points holds the points in the order of the ring. The upper 48 bits of a
 	// point are its place, the lower 16 its node's index: one word, so that
-	// looking at a point and learning whose it is is one access to memory. A
-	// last point, at or after every key, repeats the first one's node, so that
-	// a search needs no look at the end.
+	// looking at a point and learning whose it is is one access to memory. The
+	// last searchStep of them lie at or after every key and repeat the first
+	// one's node, so that a search needs no look at the end.
 	points []uint64
 
 	// first[b] is the index of the first point whose upper bits are b or more.
-	// There are about two to four points to a value of b, so that it stays in
-	// the processor's cache and the search behind it is in one cache line or two.
+	// There are one or two points to a value of b, so that the search behind it
+	// mostly ends in its first step, in one cache line or two.
 	first []uint32
 	shift uint // a place's upper bits are place >> shift
 }
@@ -74,10 +76,10 @@ func New(nodes []Node, cfg Config) (*Ring, error) {
 // distributed, counting them into the buckets of r.first almost sorts them, and
 // what is left for the insertion sort is the order of a few within a bucket.
 func (r *Ring) build(total, virtualNodes int) {
-	bucketBits := max(bits.Len(uint(total))-2, 1)
+	bucketBits := max(bits.Len(uint(total))-1, 1)
 	r.shift = uint(64 - bucketBits)
 	r.first = make([]uint32, 1<<bucketBits)
-	r.points = make([]uint64, total+1)
+	r.points = make([]uint64, total+searchStep)
 
 	unsorted := make([]uint64, 0, total)
 	for owner, n := range r.nodes {
@@ -100,7 +102,9 @@ func (r *Ring) build(total, virtualNodes int) {
 		r.points[r.first[b]] = p
 	}
 	insertionSort(r.points[:total])
-	r.points[total] = ^uint64(ownerMask) | r.points[0]&ownerMask
+	for i := range searchStep {
+		r.points[total+i] = ^uint64(ownerMask) | r.points[0]&ownerMask
+	}
 }
 
 // place returns the place of a node's point i: the i-th output of splitmix64,
@@ -128,10 +132,20 @@ func insertionSort(a []uint64) {
 func (r *Ring) search(hash uint64) int {
 	key := hash &^ ownerMask
 	i := int(r.first[key>>r.shift])
-	for r.points[i] < key {
-		i++
+	for {
+		// How many of the next four lie before the key, without a branch: the
+		// processor could only guess where a bucket's search ends.
+		next := (*[searchStep]uint64)(r.points[i:])
+		_, b0 := bits.Sub64(next[0], key, 0)
+		_, b1 := bits.Sub64(next[1], key, 0)
+		_, b2 := bits.Sub64(next[2], key, 0)
+		_, b3 := bits.Sub64(next[3], key, 0)
+		n := int(b0 + b1 + b2 + b3)
+		i += n
+		if n < searchStep {
+			return i
+		}
 	}
-	return i
 }
 
 // Owner returns the index in Nodes of the node that a key of this hash belongs
@@ -174,7 +188,7 @@ func (r *Ring) Successors(hash uint64, n int) []int {
 	}
 	found := make([]int, 0, n)
 	seen := make([]uint64, (len(r.nodes)+63)/64)
-	last := len(r.points) - 1 // it only repeats the first one
+	last := len(r.points) - searchStep // what follows only repeats the first one
 	for i := r.search(hash); len(found) < n; i++ {
 		if i >= last {
 			i = 0

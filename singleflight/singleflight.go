@@ -85,7 +85,7 @@ type flightContext struct {
 }
 
 // Deadline implements context.Context.
-func (c flightContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
+func (c *flightContext) Deadline() (time.Time, bool) { return c.deadline, !c.deadline.IsZero() }
 
 // New returns a group without flights.
 func New[V any](cfg Config) *Group[V] {
@@ -216,7 +216,7 @@ func (f *flight[V]) run(fn func(ctx context.Context) (V, error)) {
 		}
 		f.finish(val, err)
 	}()
-	val, err = fn(f.ctx)
+	val, err = fn(&f.ctx)
 	returned = true
 }
 
