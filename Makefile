@@ -1,0 +1,42 @@
+# make help lists the targets. The steps themselves are in tools/ci, which says
+# what it runs, how long it took, and what to do when it fails.
+.DEFAULT_GOAL := help
+.PHONY: help test check lint generate regenerate step tools build clean FORCE
+
+CI := bin/ci -root .
+
+help: ## List the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+
+test: bin/ci ## Install what is needed and run everything: lint, builds, all tests
+	@$(CI) test
+
+check: bin/ci ## The fast loop, which needs only Go: format, vet, tests
+	@$(CI) check
+
+lint: bin/ci ## Format, vet, staticcheck, actionlint, shellcheck
+	@$(CI) lint
+
+generate: bin/ci ## Generate the code of the .proto files
+	@$(CI) generate
+
+regenerate: bin/ci ## Generate anew elsewhere and compare with the tree
+	@$(CI) regenerate
+
+step: bin/ci ## One or more steps: make step STEP="vet cross"
+	@$(CI) $(or $(STEP),-help)
+
+tools: bin/ci ## Build the pinned tools into bin/
+	@$(CI) tools
+
+build: ## Build bin/geecache
+	go build -o bin/geecache .
+
+clean: ## Remove what make has built
+	rm -rf bin
+
+# Go knows what is up to date; make does not.
+bin/ci: FORCE
+	@go build -C tools -o ../bin/ci ./ci
+
+FORCE:

@@ -1,0 +1,197 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// fuzzTime is how long each fuzz target looks for new inputs. Its seeds run as
+// tests anyway; this shows that the target still fuzzes.
+const fuzzTime = "5s"
+
+var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
+
+// servers starts the integration tests' servers and keeps their addresses for
+// the steps that follow. The workspace stops them when it closes.
+func servers(ctx context.Context, w *workspace) error {
+	script := w.path("scripts/test-servers")
+	w.cleanup = append(w.cleanup, func() {
+		fmt.Fprintln(w.out, "=== stopping the servers")
+		// The run's own context may have ended already.
+		if err := w.do(context.WithoutCancel(ctx), ".", script, "down"); err != nil {
+			fmt.Fprintf(w.out, "the servers were not stopped: %v\n", err)
+		}
+	})
+	w.announce(".", nil, script, []string{"up"})
+	const addresses = `exports=$("$0" up) && eval "$exports" && env -0`
+	out, err := w.output(ctx, ".", "bash", "-c", addresses, script)
+	if err != nil {
+		return err
+	}
+	found := 0
+	for _, variable := range strings.Split(out, "\x00") {
+		if strings.HasPrefix(variable, "GEECACHE_TEST_") {
+			w.env = append(w.env, variable)
+			found++
+		}
+	}
+	if found == 0 {
+		return errors.New("scripts/test-servers up exported no GEECACHE_TEST_ variable")
+	}
+	// From here on a test that finds no server fails, and does not skip.
+	w.env = append(w.env, "GEECACHE_TEST_SERVERS=1")
+	return nil
+}
+
+func fuzz(ctx context.Context, w *workspace) error {
+	files, err := w.files(func(p string) bool { return strings.HasSuffix(p, "_test.go") && !strings.HasPrefix(p, "tools/") })
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		src, err := os.ReadFile(w.path(f))
+		if err != nil {
+			return err
+		}
+		for _, m := range fuzzTarget.FindAllSubmatch(src, -1) {
+			args := []string{"test", "-run=^$", "-fuzz=^" + string(m[1]) + "$", "-fuzztime=" + fuzzTime, "./" + path.Dir(f)}
+			if err := w.do(ctx, ".", "go", args...); err != nil {
+				return fmt.Errorf("%s: %s: %w", f, m[1], err)
+			}
+		}
+	}
+	return nil
+}
+
+// race runs every test, and sees to it that none is skipped: what skips under
+// the race detector (a count of allocations, say) runs again without it, and
+// what skips there too has not run at all.
+func race(ctx context.Context, w *workspace) error {
+	skipped, err := goTest(ctx, w, "-race", "-shuffle=on", "-timeout=10m", "./...")
+	if err != nil {
+		return err
+	}
+	var never []string
+	for _, pkg := range slices.Sorted(maps.Keys(skipped)) {
+		names := topLevel(skipped[pkg])
+		fmt.Fprintf(w.out, "skipped with the race detector, so once more without: %s in %s\n", strings.Join(names, ", "), pkg)
+		again, err := goTest(ctx, w, "-run=^("+strings.Join(names, "|")+")$", pkg)
+		if err != nil {
+			return err
+		}
+		for _, name := range again[pkg] {
+			never = append(never, pkg+": "+name)
+		}
+	}
+	if len(never) > 0 {
+		return fmt.Errorf("these tests skip, so nobody runs them:\n  %s", strings.Join(never, "\n  "))
+	}
+	return nil
+}
+
+// topLevel returns the distinct tests that the subtests in names belong to.
+func topLevel(names []string) []string {
+	var tests []string
+	for _, name := range names {
+		test, _, _ := strings.Cut(name, "/")
+		tests = append(tests, regexp.QuoteMeta(test))
+	}
+	slices.Sort(tests)
+	return slices.Compact(tests)
+}
+
+// goTest runs go test, prints what go test without -v prints, and returns the
+// names of the skipped tests by package.
+func goTest(ctx context.Context, w *workspace, args ...string) (map[string][]string, error) {
+	w.announce(".", nil, "go", append([]string{"test"}, args...))
+	cmd := w.command(ctx, ".", "go", append([]string{"test", "-json"}, args...)...)
+	cmd.Stdout = nil
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	skipped, readErr := printTests(stdout, w.out)
+	if err := cmd.Wait(); err != nil {
+		return nil, fmt.Errorf("go test: %w", err)
+	}
+	return skipped, readErr
+}
+
+// A testEvent is a line of go test -json.
+type testEvent struct {
+	Action, Package, Test, Output string
+}
+
+// printTests reads the events of go test -json to their end. Of a package that
+// passes it prints the closing line; of one that fails, everything but what its
+// passing tests said.
+func printTests(events io.Reader, out io.Writer) (skipped map[string][]string, err error) {
+	skipped = map[string][]string{}
+	said := map[string][]testEvent{}      // by package
+	quiet := map[string]map[string]bool{} // by package and test: passed or skipped
+	dec := json.NewDecoder(events)
+	for {
+		var e testEvent
+		if err := dec.Decode(&e); err != nil {
+			if errors.Is(err, io.EOF) {
+				return skipped, nil
+			}
+			_, _ = io.Copy(out, io.MultiReader(dec.Buffered(), events))
+			return skipped, fmt.Errorf("go test -json: %w", err)
+		}
+		switch {
+		case e.Action == "build-output":
+			fmt.Fprint(out, e.Output)
+		case e.Action == "output":
+			said[e.Package] = append(said[e.Package], e)
+		case e.Test != "" && (e.Action == "pass" || e.Action == "skip"):
+			if quiet[e.Package] == nil {
+				quiet[e.Package] = map[string]bool{}
+			}
+			quiet[e.Package][e.Test] = true
+			if e.Action == "skip" {
+				skipped[e.Package] = append(skipped[e.Package], e.Test)
+			}
+		case e.Test == "" && (e.Action == "pass" || e.Action == "skip"):
+			printPassed(out, said[e.Package])
+			delete(said, e.Package)
+		case e.Test == "" && e.Action == "fail":
+			printFailed(out, said[e.Package], quiet[e.Package])
+			delete(said, e.Package)
+		}
+	}
+}
+
+func printPassed(out io.Writer, events []testEvent) {
+	for _, e := range events {
+		if e.Test == "" && (strings.HasPrefix(e.Output, "ok ") || strings.HasPrefix(e.Output, "? ")) {
+			fmt.Fprint(out, e.Output)
+		}
+	}
+}
+
+func printFailed(out io.Writer, events []testEvent, quiet map[string]bool) {
+	var text bytes.Buffer
+	for _, e := range events {
+		starts := strings.HasPrefix(e.Output, "=== RUN ") || strings.HasPrefix(e.Output, "=== PAUSE") || strings.HasPrefix(e.Output, "=== CONT")
+		if !quiet[e.Test] && !starts {
+			text.WriteString(e.Output)
+		}
+	}
+	_, _ = text.WriteTo(out)
+}

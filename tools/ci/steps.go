@@ -1,0 +1,149 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+)
+
+// A step is one check: it returns an error when the tree fails it.
+type step struct {
+	name   string
+	what   string
+	remedy string // what to do when it fails
+	run    func(context.Context, *workspace) error
+}
+
+// A set is a named list of steps.
+type set struct {
+	name  string
+	steps []string
+}
+
+func sets() []set {
+	return []set{
+		{"check", []string{"format", "vet", "unit"}},
+		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
+		{"test", []string{
+			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
+			"scripts", "vulns", "runner", "cross", "servers", "fuzz", "race",
+		}},
+	}
+}
+
+// allSteps returns every step there is. Within the set "test" cheap steps come
+// first, and the tests last.
+func allSteps() []step {
+	return []step{
+		{"install", "what the steps need beyond Go", "install what the message names, or run as root on Debian", install},
+		{"tools", "the pinned tools, into bin/", "read the compiler's message; versions are in tools/go.mod", buildTools},
+		{"format", "gofmt", "run: gofmt -w .", format},
+		{"modules", "go.mod and go.sum are tidy and true", "run go mod tidy beside the go.mod that is named", modules},
+		{"generated", "generated code is what its sources generate", "run: make generate", generated},
+		{"regenerate", "lint the protos, generate them anew and compare", "run: make generate", regenerated},
+		{"generate", "lint the protos and generate their code", "mend the .proto files that buf names", generate},
+		{"vet", "go vet", "mend what vet names", vet},
+		{"staticcheck", "staticcheck", "mend what it names; staticcheck -explain CHECK says why", staticcheck},
+		{"workflows", "actionlint", "mend the workflow that it names", workflows},
+		{"scripts", "shellcheck", "mend what it names; its wiki explains each SC number", scripts},
+		{"vulns", "govulncheck: known vulnerabilities that the code reaches", "update the module or the Go release that it names", vulns},
+		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
+		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
+		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
+		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
+		{"race", "all tests, with the race detector, in random order", "go test repeats it with the -shuffle number that is printed", race},
+		{"unit", "all tests that need only Go", "go test repeats it with the -shuffle number that is printed", unit},
+	}
+}
+
+func install(ctx context.Context, w *workspace) error {
+	return w.do(ctx, ".", w.path("scripts/install-deps"))
+}
+
+func buildTools(ctx context.Context, w *workspace) error {
+	return w.do(ctx, "tools", "go", "build", "-o", "../bin/", "tool")
+}
+
+func format(ctx context.Context, w *workspace) error {
+	files, err := w.files(func(p string) bool { return path.Ext(p) == ".go" })
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	out, err := w.output(ctx, ".", "gofmt", append([]string{"-l"}, files...)...)
+	if err != nil {
+		return err
+	}
+	if out != "" {
+		return fmt.Errorf("not formatted as gofmt does:\n%s", out)
+	}
+	return nil
+}
+
+func modules(ctx context.Context, w *workspace) error {
+	dirs, err := moduleDirs(w)
+	if err != nil {
+		return err
+	}
+	for _, dir := range dirs {
+		if err := w.do(ctx, dir, "go", "mod", "tidy", "-diff"); err != nil {
+			return fmt.Errorf("%s/go.mod: %w", dir, err)
+		}
+	}
+	return w.do(ctx, ".", "go", "mod", "verify")
+}
+
+// moduleDirs returns the directories that hold a go.mod.
+func moduleDirs(w *workspace) ([]string, error) {
+	files, err := w.files(func(p string) bool { return path.Base(p) == "go.mod" })
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range files {
+		files[i] = path.Dir(f)
+	}
+	return files, nil
+}
+
+func vet(ctx context.Context, w *workspace) error { return w.do(ctx, ".", "go", "vet", "./...") }
+
+func staticcheck(ctx context.Context, w *workspace) error {
+	return w.do(ctx, ".", "staticcheck", "./...")
+}
+
+func workflows(ctx context.Context, w *workspace) error {
+	return w.do(ctx, ".", "actionlint", "-color")
+}
+
+func scripts(ctx context.Context, w *workspace) error {
+	files, err := w.files(isShell(w))
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	return w.do(ctx, ".", "shellcheck", append([]string{"--severity=style", "-x"}, files...)...)
+}
+
+// cross builds everything for the systems that the machine is not.
+func cross(ctx context.Context, w *workspace) error {
+	for _, target := range []string{"linux/arm64", "darwin/arm64", "windows/amd64"} {
+		goos, goarch, _ := strings.Cut(target, "/")
+		env := []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch}
+		if err := w.doEnv(ctx, ".", env, "go", "build", "./..."); err != nil {
+			return fmt.Errorf("%s: %w", target, err)
+		}
+	}
+	return nil
+}
+
+func runner(ctx context.Context, w *workspace) error {
+	if err := w.do(ctx, "tools", "go", "vet", "./..."); err != nil {
+		return err
+	}
+	return w.do(ctx, "tools", "go", "test", "-shuffle=on", "./...")
+}
+
+func unit(ctx context.Context, w *workspace) error {
+	return w.do(ctx, ".", "go", "test", "-shuffle=on", "./...")
+}
