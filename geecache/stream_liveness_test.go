@@ -1,0 +1,523 @@
+package geecache
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// elapsed returns how long f takes on the bubble's clock.
+func elapsed(f func()) time.Duration {
+	begin := time.Now()
+	f()
+	return time.Since(begin)
+}
+
+func TestDeadPeerDoesNotCostAConnectTimeoutPerRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// Packets to this address are lost: a dial ends only with its context.
+		c := newStreamClient(streamClientConfig{
+			self: helloOf("client"), addr: "192.0.2.1:1",
+			dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			},
+		})
+		defer c.Close()
+		get := func() {
+			if _, err := c.Get(context.Background(), &PeerRequest{Key: "k"}); !errors.Is(err, ErrPeerTrouble) {
+				t.Errorf("Get: %v, want ErrPeerTrouble", err)
+			}
+		}
+		if d := elapsed(get); d != time.Second {
+			t.Errorf("the first request took %v, want the dial timeout of 1s", d)
+		}
+		for range 100 {
+			if d := elapsed(get); d != 0 {
+				t.Fatalf("a request to a peer that is down took %v", d)
+			}
+			time.Sleep(37 * time.Millisecond) // dials go on meanwhile
+		}
+	})
+}
+
+func TestRequestsOfTheFirstMomentWaitForTheConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{now: echo}})
+		defer n.stop()
+		c := n.client(func(cfg *streamClientConfig) {
+			cfg.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				time.Sleep(300 * time.Millisecond)
+				return n.dial(ctx, network, addr)
+			}
+		})
+		defer c.Close()
+		if st := c.State(); st != peerConnecting {
+			t.Errorf("state %v, want connecting", st)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		if _, err := c.Get(ctx, &PeerRequest{Key: "k"}); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("a caller whose context ends meanwhile: %v", err)
+		}
+		r, err := c.Get(t.Context(), &PeerRequest{Key: "k"})
+		if err != nil || string(r.Value) != "k" {
+			t.Errorf("Get: %q, %v", r.Value, err)
+		}
+		if st := c.State(); st != peerUp {
+			t.Errorf("state %v, want up", st)
+		}
+	})
+}
+
+func TestSlowSourceIsNotTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{slow: func(ctx context.Context, req *PeerRequest) PeerReply {
+			time.Sleep(10 * time.Minute)
+			return PeerReply{Value: []byte("late")}
+		}}})
+		defer n.stop()
+		var tr transitions
+		c := n.client(func(cfg *streamClientConfig) { cfg.onState = tr.record })
+		defer c.Close()
+		r, err := c.Get(t.Context(), &PeerRequest{Key: "k"})
+		if err != nil || string(r.Value) != "late" {
+			t.Errorf("Get: %q, %v", r.Value, err)
+		}
+		if got := tr.states(); !slices.Equal(got, []peerState{peerUp}) {
+			t.Errorf("states %v, want up alone", got)
+		}
+	})
+}
+
+func TestSilentPeerIsDeadOnlyWhileRequestsWaitForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRawServers(t)
+		tr := transitions{begin: time.Now()}
+		c, p := s.client(func(cfg *streamClientConfig) { cfg.onState = tr.record })
+		defer c.Close()
+		go func() { // reads everything, and answers nothing: a process that hangs
+			for {
+				if _, err := p.read(); err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(100 * time.Millisecond)
+		var err error
+		d := elapsed(func() { _, err = c.Get(context.Background(), &PeerRequest{Key: "k"}) })
+		if !errors.Is(err, ErrPeerTrouble) || !strings.Contains(err.Error(), "no sign of life") {
+			t.Errorf("Get: %v", err)
+		}
+		if d < 750*time.Millisecond || d > 900*time.Millisecond {
+			t.Errorf("the peer was declared dead after %v, want 750 to 900ms", d)
+		}
+		synctest.Wait()
+		if c.State() != peerDown {
+			t.Errorf("state %v, want down", c.State())
+		}
+		if d := elapsed(func() { _, err = c.Get(context.Background(), &PeerRequest{Key: "k"}) }); d != 0 || !errors.Is(err, ErrPeerTrouble) {
+			t.Errorf("the next request took %v: %v", d, err)
+		}
+	})
+}
+
+func TestDeathIsFoundThoughNoCallerWaitsThatLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRawServers(t)
+		c, p := s.client(nil)
+		defer c.Close()
+		defer p.conn.Close() // nothing is ever read from it
+		begin := time.Now()
+		for c.State() != peerDown {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			c.Get(ctx, &PeerRequest{Key: "k"})
+			cancel()
+			time.Sleep(10 * time.Millisecond)
+			if time.Since(begin) > 2*time.Second {
+				t.Fatal("callers of short patience never find out that the peer is dead")
+			}
+		}
+	})
+}
+
+func TestIdlePeerIsPinged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{now: echo}})
+		defer n.stop()
+		var tr transitions
+		c := n.client(func(cfg *streamClientConfig) { cfg.onState = tr.record })
+		defer c.Close()
+		time.Sleep(time.Hour)
+		if got := tr.states(); !slices.Equal(got, []peerState{peerUp}) {
+			t.Errorf("states in an idle hour: %v, want up alone", got)
+		}
+		if in, _, _, _ := c.stats(); in < 2000*16 {
+			t.Errorf("%d bytes received in an hour of pings each second or so", in)
+		}
+	})
+}
+
+func TestIdleDeadPeerIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRawServers(t)
+		c, p := s.client(nil)
+		defer c.Close()
+		defer p.conn.Close()
+		time.Sleep(2500 * time.Millisecond)
+		if st := c.State(); st != peerUp {
+			t.Errorf("state %v after 2.5s of silence, want up", st)
+		}
+		time.Sleep(1500 * time.Millisecond)
+		if s.dials.Load() < 2 {
+			t.Errorf("no new connection after 4s of silence")
+		}
+	})
+}
+
+func TestHalfOpenConnectionCostsAServerNothingForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{now: echo}})
+		defer n.stop()
+		p := rawClient(t, n)
+		defer p.conn.Close()
+		synctest.Wait()
+		if n.stats().connections != 1 {
+			t.Fatalf("stats: %+v", n.stats())
+		}
+		time.Sleep(8 * time.Second)
+		if n.stats().connections != 1 {
+			t.Errorf("dropped too early")
+		}
+		time.Sleep(10 * time.Second)
+		if got := n.stats().connections; got != 0 {
+			t.Errorf("%d connections after 18s of silence", got)
+		}
+	})
+}
+
+func TestBackoffGrowsAndHasJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		var dials []time.Duration
+		var jitter float64
+		c := newStreamClient(streamClientConfig{
+			self: helloOf("client"), addr: "x:1",
+			dial: func(context.Context, string, string) (net.Conn, error) {
+				dials = append(dials, time.Since(begin))
+				return nil, errors.New("connection refused")
+			},
+			rand: func() float64 { return jitter },
+		})
+		defer c.Close()
+		synctest.Wait()
+		ms := func(ns ...int) (d []time.Duration) {
+			for _, n := range ns {
+				d = append(d, time.Duration(n)*time.Millisecond)
+			}
+			return d
+		}
+		time.Sleep(3600 * time.Millisecond)
+		if want := ms(0, 50, 150, 350, 750, 1550, 2550, 3550); !slices.Equal(dials, want) {
+			t.Errorf("dials at %v, want %v", dials, want)
+		}
+		jitter = 0.5
+		time.Sleep(950 * time.Millisecond)
+		synctest.Wait() // the last dial after a pause without jitter
+		begin, dials = time.Now(), nil
+		time.Sleep(1600 * time.Millisecond)
+		if want := ms(750, 1500); !slices.Equal(dials, want) {
+			t.Errorf("with jitter: dials after %v, want %v", dials, want)
+		}
+		begin, dials = time.Now(), nil
+		c.retryNow()
+		synctest.Wait()
+		if len(dials) != 1 || dials[0] != 0 {
+			t.Errorf("after retryNow: dials after %v", dials)
+		}
+	})
+}
+
+func TestPeerThatComesBackIsUpAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tr transitions
+		var node atomic.Pointer[testNode]
+		node.Store(startNode(streamServerConfig{handler: testHandler{now: echo}}))
+		c := node.Load().client(func(cfg *streamClientConfig) {
+			cfg.onState = tr.record
+			cfg.dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return node.Load().dial(ctx, network, addr)
+			}
+		})
+		defer c.Close()
+		if _, err := c.Get(t.Context(), &PeerRequest{Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		node.Load().stop()
+		synctest.Wait()
+		if _, err := c.Get(t.Context(), &PeerRequest{Key: "k"}); !errors.Is(err, ErrPeerTrouble) {
+			t.Errorf("Get from a stopped node: %v", err)
+		}
+		time.Sleep(time.Minute)
+		node.Store(startNode(streamServerConfig{handler: testHandler{now: echo}}))
+		defer func() { node.Load().stop() }()
+		c.retryNow()
+		synctest.Wait()
+		if _, err := c.Get(t.Context(), &PeerRequest{Key: "k"}); err != nil {
+			t.Errorf("Get from the node that is back: %v", err)
+		}
+		if got := tr.states(); !slices.Equal(got, []peerState{peerUp, peerDown, peerUp}) {
+			t.Errorf("states %v", got)
+		}
+	})
+}
+
+func TestDrainingPeerAnswersWhatItHas(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{slow: func(ctx context.Context, req *PeerRequest) PeerReply {
+			time.Sleep(5 * time.Second)
+			return PeerReply{Value: []byte("v")}
+		}}})
+		defer n.stop()
+		var tr transitions
+		c := n.client(func(cfg *streamClientConfig) { cfg.onState = tr.record })
+		defer c.Close()
+		inFlight := make(chan error, 1)
+		go func() {
+			_, err := c.Get(context.Background(), &PeerRequest{Key: "k"})
+			inFlight <- err
+		}()
+		time.Sleep(time.Second)
+		n.drain()
+		synctest.Wait()
+		if c.State() != peerDraining {
+			t.Errorf("state %v, want draining", c.State())
+		}
+		_, err := c.Get(t.Context(), &PeerRequest{Key: "k2"})
+		if !errors.Is(err, ErrDraining) || !errors.Is(err, ErrPeerTrouble) {
+			t.Errorf("a new request: %v", err)
+		}
+		if err := <-inFlight; err != nil {
+			t.Errorf("the request in flight: %v", err)
+		}
+		synctest.Wait()
+		if got := n.stats().connections; got != 0 {
+			t.Errorf("%d connections after the last reply", got)
+		}
+		time.Sleep(10 * time.Second) // it dials again, and is told the same
+		if got := tr.states(); !slices.Equal(got, []peerState{peerUp, peerDraining}) {
+			t.Errorf("states %v", got)
+		}
+		_, err = c.Get(t.Context(), &PeerRequest{Key: "k3"})
+		if !errors.Is(err, ErrDraining) || !errors.Is(err, ErrPeerTrouble) {
+			t.Errorf("a request after a refused handshake: %v", err)
+		}
+	})
+}
+
+func TestCloseFailsWhatWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{slow: func(ctx context.Context, _ *PeerRequest) PeerReply {
+			<-ctx.Done()
+			return PeerReply{Code: CodeCanceled}
+		}}})
+		defer n.stop()
+		c := n.client(nil)
+		errs := make(chan error, 3)
+		for range 3 {
+			go func() {
+				_, err := c.Get(context.Background(), &PeerRequest{Key: "k"})
+				errs <- err
+			}()
+		}
+		synctest.Wait()
+		c.Close()
+		for range 3 {
+			if err := <-errs; !errors.Is(err, ErrClosed) || !errors.Is(err, ErrPeerTrouble) {
+				t.Errorf("Get: %v, want ErrClosed and ErrPeerTrouble", err)
+			}
+		}
+		synctest.Wait()
+		if got := n.stats(); got.inFlight != 0 || got.connections != 0 {
+			t.Errorf("the server still works: %+v", got)
+		}
+		if _, err := c.Get(t.Context(), &PeerRequest{}); !errors.Is(err, ErrClosed) {
+			t.Errorf("Get after Close: %v", err)
+		}
+	})
+}
+
+func TestCloseDoesNotWaitForADial(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		here, there := net.Pipe()
+		defer there.Close()
+		c := newStreamClient(streamClientConfig{ // somebody accepts and says nothing
+			self: helloOf("client"), addr: "x:1",
+			dial: func(context.Context, string, string) (net.Conn, error) { return here, nil },
+		})
+		synctest.Wait()
+		if d := elapsed(func() { c.Close() }); d != 0 {
+			t.Errorf("Close took %v", d)
+		}
+	})
+}
+
+func TestCallerLeavesAtOnceAndCancels(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		canceled := make(chan time.Time, 1)
+		n := startNode(streamServerConfig{handler: testHandler{now: func(req *PeerRequest, reply *PeerReply) bool {
+			return req.Key == "fast" && echo(req, reply)
+		}, slow: func(ctx context.Context, _ *PeerRequest) PeerReply {
+			<-ctx.Done()
+			canceled <- time.Now()
+			return PeerReply{}
+		}}})
+		defer n.stop()
+		c := n.client(nil)
+		defer c.Close()
+		if _, err := c.Get(t.Context(), &PeerRequest{Key: "fast"}); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(3*time.Second, cancel)
+		begin := time.Now()
+		if _, err := c.Get(ctx, &PeerRequest{Key: "slow"}); err != context.Canceled {
+			t.Errorf("Get: %v", err)
+		}
+		if d := time.Since(begin); d != 3*time.Second {
+			t.Errorf("the caller left after %v", d)
+		}
+		if d := (<-canceled).Sub(begin); d != 3*time.Second {
+			t.Errorf("the server's work was canceled after %v", d)
+		}
+		if r, err := c.Get(t.Context(), &PeerRequest{Key: "fast"}); err != nil || string(r.Value) != "fast" {
+			t.Errorf("the next request: %q, %v", r.Value, err)
+		}
+	})
+}
+
+func TestDurationsNotInstantsOnTheWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := make(chan time.Duration, 1)
+		n := startNode(streamServerConfig{handler: testHandler{slow: func(ctx context.Context, req *PeerRequest) PeerReply {
+			deadline, _ := ctx.Deadline()
+			left <- time.Until(deadline)
+			return PeerReply{Code: CodeDeadline, TTL: time.Minute}
+		}}})
+		defer n.stop()
+		c := n.client(nil)
+		defer c.Close()
+		for _, wait := range []time.Duration{0, 24 * time.Hour} {
+			time.Sleep(wait)
+			r, err := c.Get(t.Context(), &PeerRequest{Key: "k", Timeout: 42 * time.Second})
+			if err != nil || r.TTL != time.Minute {
+				t.Errorf("Get: %+v, %v", r, err)
+			}
+			if d := <-left; d != 42*time.Second {
+				t.Errorf("the server has %v left, want 42s", d)
+			}
+		}
+		// The bytes do not depend on the clock.
+		req := PeerRequest{Key: "k", Timeout: time.Second}
+		before := appendRequest(nil, 1, &req, req.Timeout)
+		time.Sleep(time.Hour)
+		if after := appendRequest(nil, 1, &req, req.Timeout); !slices.Equal(before, after) {
+			t.Error("a request differs an hour later")
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+		defer cancel()
+		if _, err := c.Get(ctx, &PeerRequest{Key: "k"}); err != nil {
+			t.Error(err)
+		}
+		if d := <-left; d != 5*time.Second {
+			t.Errorf("the context's deadline arrived as %v", d)
+		}
+	})
+}
+
+func TestPeerThatDoesNotReadHoldsNoCaller(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRawServers(t)
+		c, p := s.client(nil)
+		defer c.Close()
+		stop := make(chan struct{})
+		go func() { // it lives, and never reads
+			for {
+				select {
+				case <-stop:
+					p.conn.Close()
+					return
+				case <-time.After(100 * time.Millisecond):
+					p.conn.Write(appendNumber(nil, kindPing, 1))
+				}
+			}
+		}()
+		defer close(stop)
+		key := strings.Repeat("k", 1000)
+		took := make(chan time.Duration, 1000)
+		for range 1000 { // 1 MB of requests
+			go func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+				defer cancel()
+				took <- elapsed(func() {
+					if _, err := c.Get(ctx, &PeerRequest{Key: key}); err != context.DeadlineExceeded {
+						t.Errorf("Get: %v", err)
+					}
+				})
+			}()
+		}
+		time.Sleep(time.Second)
+		conn := c.current.Load().conn
+		conn.w.mu.Lock()
+		if got := cap(conn.w.buf); got > 2*gatherMost {
+			t.Errorf("%d bytes are held for a peer that does not read", got)
+		}
+		conn.w.mu.Unlock()
+		for range 1000 {
+			if d := <-took; d != 2*time.Second {
+				t.Fatalf("a caller with 2s left after %v", d)
+			}
+		}
+		// A write that does not end is trouble at last.
+		time.Sleep(9 * time.Second)
+		if s.dials.Load() < 2 {
+			t.Error("the connection was kept although a write has not ended for 9s")
+		}
+	})
+}
+
+func TestServerStopsReadingFromAPeerThatDoesNotRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var answered atomic.Int64
+		value := make([]byte, 10<<10)
+		n := startNode(streamServerConfig{handler: testHandler{now: func(_ *PeerRequest, reply *PeerReply) bool {
+			answered.Add(1)
+			reply.Value = value
+			return true
+		}}})
+		defer n.stop()
+		p := rawClient(t, n)
+		defer p.conn.Close()
+		go func() {
+			for id := uint64(1); ; id++ {
+				if _, err := p.conn.Write(appendRequest(nil, id, &PeerRequest{Key: "k"}, 0)); err != nil {
+					return
+				}
+			}
+		}()
+		time.Sleep(5 * time.Second)
+		if got := answered.Load() * int64(len(value)); got > 3*gatherMost {
+			t.Errorf("%d bytes were answered to a peer that reads nothing", got)
+		}
+		time.Sleep(20 * time.Second)
+		if got := n.stats().connections; got != 0 {
+			t.Errorf("the connection was kept although a write has not ended for 9s")
+		}
+	})
+}
