@@ -160,32 +160,32 @@ var errStale = errors.New("idle connection was closed")
 // roundTrip sends a request and reads the answer's body into buf. deadline may
 // be zero. The request is sent a second time only if an idle connection turns
 // out to have been closed, which is what every HTTP client does.
-func (d *dialer) roundTrip(ctx context.Context, deadline time.Time, request []byte, buf *bytes.Buffer) (status int, err error) {
+func (d *dialer) roundTrip(ctx context.Context, deadline time.Time, request []byte, buf *bytes.Buffer) (*http.Response, error) {
 	for attempt := 0; ; attempt++ {
 		c, err := d.take(ctx, attempt > 0)
 		if err != nil {
-			return 0, err
+			return nil, err
 		}
-		status, again, err := c.roundTrip(d.get, deadline, request, buf)
+		resp, again, err := c.roundTrip(d.get, deadline, request, buf)
 		d.give(c, again && err == nil)
 		if attempt == 0 && errors.Is(err, errStale) {
 			continue
 		}
-		return status, err
+		return resp, err
 	}
 }
 
-func (c *conn) roundTrip(get *http.Request, deadline time.Time, request []byte, buf *bytes.Buffer) (status int, again bool, err error) {
+func (c *conn) roundTrip(get *http.Request, deadline time.Time, request []byte, buf *bytes.Buffer) (resp *http.Response, again bool, err error) {
 	if err := c.SetDeadline(deadline); err != nil {
-		return 0, false, c.stale(err)
+		return nil, false, c.stale(err)
 	}
 	if _, err := c.Write(request); err != nil {
-		return 0, false, c.stale(err)
+		return nil, false, c.stale(err)
 	}
 	if _, err := c.r.Peek(1); err != nil {
-		return 0, false, c.stale(err)
+		return nil, false, c.stale(err)
 	}
-	resp, err := http.ReadResponse(c.r, get)
+	resp, err = http.ReadResponse(c.r, get)
 	for err == nil && resp.StatusCode < 200 && resp.StatusCode != http.StatusSwitchingProtocols {
 		resp, err = http.ReadResponse(c.r, get) // 1xx only announces the answer
 	}
@@ -193,19 +193,19 @@ func (c *conn) roundTrip(get *http.Request, deadline time.Time, request []byte, 
 		if err == io.EOF {
 			err = io.ErrUnexpectedEOF
 		}
-		return 0, false, err
+		return nil, false, err
 	}
 	defer resp.Body.Close()
 	buf.Reset()
 	if _, err := buf.ReadFrom(io.LimitReader(resp.Body, maxBody+1)); err != nil {
-		return resp.StatusCode, false, err
+		return nil, false, err
 	}
 	if buf.Len() > maxBody {
-		return resp.StatusCode, false, fmt.Errorf("body of more than %d bytes", maxBody)
+		return nil, false, fmt.Errorf("body of more than %d bytes", maxBody)
 	}
 	// What is left over was sent without a request: the next answer would be
 	// taken for another key's.
-	return resp.StatusCode, resp.StatusCode >= 200 && !resp.Close && c.r.Buffered() == 0, nil
+	return resp, resp.StatusCode >= 200 && !resp.Close && c.r.Buffered() == 0, nil
 }
 
 // stale marks an error that came before the first byte of the answer on a

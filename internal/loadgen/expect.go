@@ -27,7 +27,17 @@ var (
 type Answer struct {
 	Status int // of HTTP: 200 or 404 when a Rule sees it
 	Value  []byte
+
+	// Error is the kind of error that a GeeCache server names in a header. It
+	// tells a missing key (notFoundError) from a missing group.
+	Error string
 }
+
+// What GeeCache servers send with errors.
+const (
+	errorHeader   = "Geecache-Error"
+	notFoundError = "not-found"
+)
 
 // Found reports whether the answer holds a value.
 func (a Answer) Found() bool { return a.Status == http.StatusOK }

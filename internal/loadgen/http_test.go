@@ -27,6 +27,9 @@ func echo(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "v:absent-2")
 	case "lost":
 		http.Error(w, key+" not exist", http.StatusNotFound)
+	case "absent-group":
+		w.Header().Set("Geecache-Error", "no-group")
+		http.Error(w, "no such group", http.StatusNotFound)
 	case "busy":
 		http.Error(w, "overloaded", http.StatusServiceUnavailable)
 	case "moved":
@@ -64,21 +67,21 @@ func TestHTTPOutcomes(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(echo))
 	defer server.Close()
 	var list []WeightedKey
-	for key := range strings.FieldsSeq("ok wrong absent-1 absent-2 lost busy moved hang cut") {
+	for key := range strings.FieldsSeq("ok wrong absent-1 absent-2 absent-group lost busy moved hang cut") {
 		list = append(list, WeightedKey{key, 1})
 	}
 	r := runHTTP(t, t.Context(), Config{
-		URLs: []string{server.URL}, Rate: 1000, Count: 18, Timeout: 300 * time.Millisecond, KeepFailures: 18,
+		URLs: []string{server.URL}, Rate: 1000, Count: 20, Timeout: 300 * time.Millisecond, KeepFailures: 20,
 		Keys: Keys{Dist: Sequential, List: list},
 	})
 	want := map[string]int64{
 		"ok": 2, "wrong_value": 4, "expected_not_found": 2, "not_found": 2,
-		"bad_status": 4, "timeout": 2, "connection": 2,
+		"bad_status": 6, "timeout": 2, "connection": 2,
 	}
 	if fmt.Sprint(r.Outcomes) != fmt.Sprint(want) {
 		t.Errorf("outcomes %v, want %v", r.Outcomes, want)
 	}
-	if got, want := fmt.Sprint(r.Statuses), "map[200:8 302:2 404:4 503:2]"; got != want {
+	if got, want := fmt.Sprint(r.Statuses), "map[200:6 302:2 404:6 503:2]"; got != want {
 		t.Errorf("statuses %s, want %s", got, want)
 	}
 	failures := make(map[string]Failure)
@@ -86,10 +89,11 @@ func TestHTTPOutcomes(t *testing.T) {
 		failures[f.Key] = f
 	}
 	for key, want := range map[string]Failure{
-		`"wrong"`:    {Outcome: "wrong_value", Error: `wrong value: expected "v:wrong"`, Got: `200 "v:other"`},
-		`"absent-2"`: {Outcome: "wrong_value", Error: "wrong value: expected none", Got: `200 "v:absent-2"`},
-		`"lost"`:     {Outcome: "not_found", Error: `not found: expected "v:lost"`, Got: `404 "lost not exist\n"`},
-		`"busy"`:     {Outcome: "bad_status", Error: "HTTP status 503", Got: `503 "overloaded\n"`},
+		`"wrong"`:        {Outcome: "wrong_value", Error: `wrong value: expected "v:wrong"`, Got: `200 "v:other"`},
+		`"absent-2"`:     {Outcome: "wrong_value", Error: "wrong value: expected none", Got: `200 "v:absent-2"`},
+		`"absent-group"`: {Outcome: "bad_status", Error: "HTTP status 404, error no-group", Got: `404 "no such group\n"`},
+		`"lost"`:         {Outcome: "not_found", Error: `not found: expected "v:lost"`, Got: `404 "lost not exist\n"`},
+		`"busy"`:         {Outcome: "bad_status", Error: "HTTP status 503", Got: `503 "overloaded\n"`},
 	} {
 		got := failures[key]
 		if got.Outcome != want.Outcome || got.Error != want.Error || got.Got != want.Got || got.Target != server.URL {
@@ -99,7 +103,7 @@ func TestHTTPOutcomes(t *testing.T) {
 	if cut := failures[`"cut"`]; cut.Outcome != "connection" || !strings.Contains(cut.Error, "unexpected EOF") {
 		t.Errorf("an answer that was cut off: %+v", cut)
 	}
-	if len(failures) != 7 || r.Failed != 14 {
+	if len(failures) != 8 || r.Failed != 16 {
 		t.Errorf("%d kinds of failure, %d failed", len(failures), r.Failed)
 	}
 }

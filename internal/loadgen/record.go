@@ -51,7 +51,12 @@ func (o Outcome) Failed() bool { return o > Interrupted }
 // judge tells a request's outcome from its answer. ctx is the run's.
 func judge(ctx context.Context, rule Rule, key string, a Answer, err error) (Outcome, error) {
 	if err == nil && a.Status != 0 {
-		if a.Status != http.StatusOK && a.Status != http.StatusNotFound {
+		absent := a.Status == http.StatusNotFound && (a.Error == "" || a.Error == notFoundError)
+		switch {
+		case a.Status == http.StatusOK || absent:
+		case a.Error != "":
+			return BadStatus, fmt.Errorf("HTTP status %d, error %s", a.Status, a.Error)
+		default:
 			return BadStatus, fmt.Errorf("HTTP status %d", a.Status)
 		}
 		err = rule.Check(key, a)

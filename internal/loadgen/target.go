@@ -180,12 +180,12 @@ func (t *httpTarget) close() { t.dialer.close() }
 func (t *httpTarget) get(ctx context.Context, key string, buf *bytes.Buffer) (Answer, error) {
 	request := []byte("GET " + t.tmpl.uri(key) + t.tail)
 	deadline, _ := ctx.Deadline()
-	status, err := t.dialer.roundTrip(ctx, deadline, request, buf)
+	resp, err := t.dialer.roundTrip(ctx, deadline, request, buf)
 	if err != nil {
-		return Answer{Status: status}, connectionError(err)
+		return Answer{}, connectionError(err)
 	}
-	a := Answer{Status: status, Value: buf.Bytes()}
-	if t.tmpl.peer && status == http.StatusOK {
+	a := Answer{Status: resp.StatusCode, Value: buf.Bytes(), Error: resp.Header.Get(errorHeader)}
+	if t.tmpl.peer && a.Status == http.StatusOK {
 		if a.Value, err = decodePeerBody(a.Value); err != nil {
 			return a, err
 		}
