@@ -106,12 +106,12 @@ func ops(data []byte) (list []op) {
 
 // item returns what an op of code 0 to 2 adds: about one in eight is too large,
 // and half of them expire.
-func (o op) item(i int, now, max int64) (key, value string, expires int64) {
+func (o op) item(i int, now, budget int64) (key, value string, expires int64) {
 	key = fmt.Sprintf("%.*d", o.key%3, o.key) // "", and equal lengths and different ones
 	if o.key%4 == 1 {
 		key = fmt.Sprint(o.key)
 	}
-	size := max / 8 * int64(o.arg%37) / 32
+	size := budget / 8 * int64(o.arg%37) / 32
 	b := make([]byte, max(size-overhead, 0))
 	copy(b, fmt.Sprint(i))
 	if o.arg%2 == 1 {
