@@ -204,43 +204,42 @@ func TestHalfOpenConnectionCostsAServerNothingForLong(t *testing.T) {
 
 func TestBackoffGrowsAndHasJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		begin := time.Now()
-		var dials []time.Duration
-		var jitter float64
+		dials := make(chan time.Time, 100)
+		var jitter atomic.Bool
 		c := newStreamClient(streamClientConfig{
 			self: helloOf("client"), addr: "x:1",
 			dial: func(context.Context, string, string) (net.Conn, error) {
-				dials = append(dials, time.Since(begin))
+				dials <- time.Now()
 				return nil, errors.New("connection refused")
 			},
-			rand: func() float64 { return jitter },
+			rand: func() float64 {
+				if jitter.Load() {
+					return 0.4
+				}
+				return 0
+			},
 		})
 		defer c.Close()
-		synctest.Wait()
-		ms := func(ns ...int) (d []time.Duration) {
-			for _, n := range ns {
-				d = append(d, time.Duration(n)*time.Millisecond)
+		dialsAfter := func(ms ...int) {
+			t.Helper()
+			begin := time.Now()
+			time.Sleep(time.Duration(ms[len(ms)-1]) * time.Millisecond)
+			synctest.Wait()
+			var got []int
+			for len(dials) > 0 {
+				got = append(got, int((<-dials).Sub(begin)/time.Millisecond))
 			}
-			return d
+			if !slices.Equal(got, ms) {
+				t.Errorf("dials after %v ms, want %v", got, ms)
+			}
 		}
-		time.Sleep(3600 * time.Millisecond)
-		if want := ms(0, 50, 150, 350, 750, 1550, 2550, 3550); !slices.Equal(dials, want) {
-			t.Errorf("dials at %v, want %v", dials, want)
-		}
-		jitter = 0.5
-		time.Sleep(950 * time.Millisecond)
-		synctest.Wait() // the last dial after a pause without jitter
-		begin, dials = time.Now(), nil
-		time.Sleep(1600 * time.Millisecond)
-		if want := ms(750, 1500); !slices.Equal(dials, want) {
-			t.Errorf("with jitter: dials after %v, want %v", dials, want)
-		}
-		begin, dials = time.Now(), nil
+		dialsAfter(0, 50, 150, 350, 750, 1550, 2550)
+		jitter.Store(true)
+		dialsAfter(1000) // the pause had begun
+		dialsAfter(800, 1600)
 		c.retryNow()
-		synctest.Wait()
-		if len(dials) != 1 || dials[0] != 0 {
-			t.Errorf("after retryNow: dials after %v", dials)
-		}
+		dialsAfter(0)
+		dialsAfter(40) // and from the shortest pause on
 	})
 }
 
