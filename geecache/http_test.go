@@ -124,7 +124,7 @@ func TestHTTPRefusesWhatMakesNoSense(t *testing.T) {
 		{"GET /_geecache/g/k HTTP/1.1\r\nHost: x\r\nGeecache-Mode: 9\r\nGeecache-Cluster: geecache\r\n\r\n", 400, "Geecache-Mode"},
 		{"GET /_geecache/g/k HTTP/1.1\r\nHost: x\r\nGeecache-Mode: 0\r\nGeecache-Cluster: geecache\r\nGeecache-Timeout: soon\r\n\r\n", 400, "Geecache-Timeout"},
 		{"GET /_geecache/g/k HTTP/1.1\r\nHost: x\r\nGeecache-Mode: 2\r\nGeecache-Cluster: geecache\r\n\r\n", 404, "miss"},
-		{"hello\r\n\r\n", 400, ""},
+		{"hello, is anybody there, on this port?\r\n\r\n", 400, ""},
 	}
 	for _, tt := range tests {
 		resp, body := raw(t, n.Addr(), tt.request)

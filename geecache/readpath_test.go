@@ -149,18 +149,18 @@ func TestRule5NodesWithDifferentViewsNeitherForwardNorDeadlock(t *testing.T) {
 		heavy := func(id string) []Peer {
 			p := memPeers(2)
 			for i := range p {
-				p[i].Weight = 0.001
+				p[i].Weight = 0.01
 				if p[i].ID == id {
-					p[i].Weight = 1000
+					p[i].Weight = 10
 				}
 			}
 			return p
 		}
 		a := c.config(memPeers(2)[0], heavy("n1"))
-		a.Weight = 0.001
+		a.Weight = 0.01
 		c.addConfig(a)
 		b := c.config(memPeers(2)[1], heavy("n0"))
-		b.Weight = 0.001
+		b.Weight = 0.01
 		c.addConfig(b)
 		key := c.keyOwnedBy("n1", "")
 		if o := c.nodes[1].Owners(key, 1)[0].ID; o != "n0" {
