@@ -226,11 +226,11 @@ func TestBudgetIsOneForAllShards(t *testing.T) {
 		}
 	}
 	checkLeft(t, left)
-	if err := c.Add(6, "x", lru.Item{}); err != nil {
+	if err := c.Add(4, "x", lru.Item{}); err != nil {
 		t.Fatal(err)
 	}
 	checkLeft(t, left, departure{"0", "", lru.Capacity})
-	if err := c.Add(6, "y", lru.Item{}); err != nil {
+	if err := c.Add(4, "y", lru.Item{}); err != nil {
 		t.Fatal(err)
 	}
 	checkLeft(t, left, departure{"x", "", lru.Capacity}) // its own shard's first
@@ -450,7 +450,7 @@ func TestKeptEntryKeepsNoNeighbours(t *testing.T) {
 	kept := c.Get(hash("b"), "b")
 	add(t, c, "c", "v")
 	freed := make(chan struct{})
-	runtime.AddCleanup(c.Get(hash("a"), "a"), func(struct{}) { close(freed) }, struct{}{})
+	runtime.AddCleanup(c.Peek(hash("a"), "a"), func(struct{}) { close(freed) }, struct{}{})
 	c.Remove(hash("b"), "b")
 	c.Clear()
 	deadline := time.Now().Add(20 * time.Second)

@@ -456,19 +456,29 @@ func TestGoexitWedgesNoKey(t *testing.T) {
 	})
 }
 
-// A result that is there wins over a context that ends at the same moment.
-func TestResultWinsOverTheEndOfTheContext(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for range 50 {
-			g := singleflight.New[string](config{})
-			ctx, cancel := context.WithCancel(t.Context())
-			c := call(ctx, g, "k", func(context.Context) (string, error) {
-				return "v", nil
-			})
-			cancel()
-			c.check(t, result{val: "v"})
-		}
-	})
+// The only caller's context ends at the moment at which the function returns. It
+// gets the one or the other, and the flight ends once.
+func TestResultAndEndOfTheContextAtTheSameMoment(t *testing.T) {
+	for range 200 {
+		synctest.Test(t, func(t *testing.T) {
+			g := singleflight.New[string](config{Timeout: time.Second})
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			c := call(ctx, g, "k", ignores(time.Second, "v"))
+			time.Sleep(time.Second)
+			synctest.Wait()
+			switch err := c.result.err; {
+			case !c.done, c.result.took != time.Second:
+				t.Fatalf("the caller has got %+v, done %v", c.result, c.done)
+			case err == nil && c.result.val == "v", errors.Is(err, context.DeadlineExceeded), errors.Is(err, singleflight.ErrTimeout):
+			default:
+				t.Errorf("the caller has got %+v", c.result)
+			}
+			if st := g.Stats(); st.InFlight != 0 || st.AbandonedRunning != 0 {
+				t.Errorf("at rest: %+v", st)
+			}
+		})
+	}
 }
 
 // TestSecondLookupMakesLoadsExact is the use that Do's documentation describes:
