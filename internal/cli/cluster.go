@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/geecache/geecache/internal/node"
+)
+
+const clusterLong = `cluster runs a whole cluster on this machine: cache nodes, each a process of its
+own, and an API server that asks them. They listen on 127.0.0.1 only.
+
+Their logs go to standard error, with the process's name before each line. A
+process that ends by itself is not started again, which is said loudly; the
+others answer for its keys. Ctrl-C stops all of them.
+
+The exit status is 0 if all processes ended well when they were told to.`
+
+const clusterExample = `  geecache cluster
+  geecache cluster --nodes 5 --source 'slowdb:users.db?latency=200ms'
+  geecache cluster --source 'postgres://app@db/app' --query 'select score from scores where name = $1'
+  geecache cluster --json --log-level warn`
+
+const (
+	maxClusterNodes = 64
+	// startWithin bounds how long processes may take to be ready.
+	startWithin = 30 * time.Second
+	// killAfter is added to --drain-timeout before a process is killed.
+	killAfter = 2 * time.Second
+)
+
+// clusterFlags are the flags of `geecache cluster`.
+type clusterFlags struct {
+	cacheFlags
+	nodes, port, api int
+	json             bool
+}
+
+// newClusterCommand returns `geecache cluster`.
+func newClusterCommand() *cobra.Command {
+	var f clusterFlags
+	cmd := &cobra.Command{
+		Use:     "cluster",
+		Short:   "Run a cluster on this machine: cache nodes and an API server",
+		Long:    clusterLong,
+		Example: clusterExample,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if _, err := setFromEnv(cmd.Flags(), os.Environ()); err != nil {
+				return err
+			}
+			return f.run(cmd)
+		},
+	}
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	flags.IntVar(&f.nodes, "nodes", 3, "how many cache nodes")
+	flags.IntVar(&f.port, "port", defaultPort, "port of the first node; the others follow it. 0: free ones")
+	flags.IntVar(&f.api, "api", defaultAPIPort, "port of the API server; 0: a free one")
+	flags.BoolVar(&f.json, "json", false, "when all are ready, print addresses and process IDs as one line of JSON")
+	f.register(flags)
+	completeChoices(cmd, "log-format", "text", "json")
+	completeChoices(cmd, "log-level", "debug", "info", "warn", "error")
+	return cmd
+}
+
+// check returns an error if the flags make no sense.
+func (f *clusterFlags) check() error {
+	switch {
+	case f.nodes < 1 || f.nodes > maxClusterNodes:
+		return usagef("--nodes is %d: use 1 to %d", f.nodes, maxClusterNodes)
+	case f.port < 0 || f.port+f.nodes-1 > 65535:
+		return usagef("--port is %d: use a port from 1, with room for %d nodes up to 65535", f.port, f.nodes)
+	case f.api < 0 || f.api > 65535:
+		return usagef("--api is %d: use a port from 1 to 65535", f.api)
+	case f.api != 0 && f.port != 0 && f.api >= f.port && f.api < f.port+f.nodes:
+		return usagef("--api is %d, and the nodes use the ports %d to %d: choose another one", f.api, f.port, f.port+f.nodes-1)
+	}
+	if err := f.complete(); err != nil {
+		return err
+	}
+	cfg := f.config(nil)
+	if err := cfg.Validate(); err != nil {
+		return &usageError{err}
+	}
+	return nil
+}
+
+// addresses returns where the nodes and the API server will listen, all of
+// which is free. The last one is the API server's.
+func (f *clusterFlags) addresses() ([]string, error) {
+	var addrs []string
+	for i := range f.nodes + 1 {
+		flag, port := "--port", f.port
+		switch {
+		case i == f.nodes:
+			flag, port = "--api", f.api
+		case port != 0:
+			port += i
+		}
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+		if err != nil {
+			return nil, fmt.Errorf("port %d is in use (%w): stop what listens there, or choose another one with %s", port, err, flag)
+		}
+		// Open until all are found, so that free ones differ.
+		defer func() { _ = l.Close() }()
+		addrs = append(addrs, l.Addr().String())
+	}
+	return addrs, nil
+}
+
+// nodeArgs returns the flags that every process gets: those that were given.
+// The source travels in the environment: its URL may hold a password.
+func (f *clusterFlags) nodeArgs(flags *pflag.FlagSet) []string {
+	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+	new(cacheFlags).register(own)
+	var args []string
+	flags.Visit(func(flag *pflag.Flag) {
+		switch {
+		case own.Lookup(flag.Name) == nil || flag.Name == "source" || flag.Name == "query":
+		case flag.Name == "group":
+			for _, g := range f.groups {
+				args = append(args, "--group="+g)
+			}
+		default:
+			args = append(args, "--"+flag.Name+"="+flag.Value.String())
+		}
+	})
+	return args
+}
+
+func (f *clusterFlags) run(cmd *cobra.Command) error {
+	if err := f.check(); err != nil {
+		return err
+	}
+	addrs, err := f.addresses()
+	if err != nil {
+		return err
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cluster: the program's own file is unknown: %w", err)
+	}
+	// A child that dies with its parent dies with the thread that made it, so
+	// the thread must stay (see childAttr).
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	s := newSupervisor(exe, cmd.ErrOrStderr(), f.logFormat.value == "text")
+	nodes, api := addrs[:f.nodes], addrs[f.nodes]
+	common := append(f.nodeArgs(cmd.Flags()), "--peers="+strings.Join(nodes, ","))
+	return f.supervise(cmd.Context(), cmd.OutOrStdout(), s, nodes, api, common)
+}
+
+// supervise starts everything, waits, and stops everything.
+func (f *clusterFlags) supervise(ctx context.Context, out io.Writer, s *supervisor, nodes []string, api string, common []string) error {
+	begun := time.Now()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	var env []string
+	for name, value := range map[string]string{"source": f.source, "query": f.query} {
+		if value != "" {
+			env = append(env, envName(name)+"="+value)
+		}
+	}
+	started := make(chan error, 1)
+	err := func() error {
+		for _, addr := range nodes {
+			_, port, _ := net.SplitHostPort(addr)
+			if err := s.start("node-"+port, addr, false, env, append([]string{"node", "--listen=" + addr}, common...)); err != nil {
+				return err
+			}
+		}
+		go func() { started <- s.awaitReady(ctx) }()
+		if err := s.await(signals, started); err != nil {
+			return err
+		}
+		if err := s.start("api", api, true, nil, append([]string{"node", "--role=client", "--listen=" + api}, common...)); err != nil {
+			return err
+		}
+		go func() { started <- s.awaitReady(ctx) }()
+		return s.await(signals, started)
+	}()
+	if err == nil {
+		if err = f.announce(out, s, time.Since(begun)); err == nil {
+			err = s.await(signals, nil)
+		}
+	}
+	cancel()
+	if errors.Is(err, errStopped) {
+		err = nil
+	}
+	return errors.Join(err, s.stop(f.drain+killAfter, signals))
+}
+
+// A memberJSON is one process as --json tells of it.
+type memberJSON struct {
+	Name string `json:"name"`
+	ID   string `json:"id"`
+	Addr string `json:"addr"`
+	URL  string `json:"url"`
+	PID  int    `json:"pid"`
+}
+
+// announce says that all are ready, and what to do with them.
+func (f *clusterFlags) announce(out io.Writer, s *supervisor, took time.Duration) error {
+	var members []memberJSON
+	for _, c := range s.children {
+		members = append(members, memberJSON{Name: c.name, ID: c.addr, Addr: c.addr, URL: "http://" + c.addr, PID: c.cmd.Process.Pid})
+	}
+	nodes, api := members[:len(members)-1], members[len(members)-1]
+	if f.json {
+		return json.NewEncoder(out).Encode(map[string]any{
+			"pid": os.Getpid(), "nodes": nodes, "api": api, "ready_ms": took.Milliseconds(),
+		})
+	}
+	key, missing := "Tom", "kkk"
+	if src, _, _ := strings.Cut(f.source, "?"); src != "" && src != node.DefaultSource {
+		key, missing = "KEY", ""
+	}
+	var b strings.Builder
+	p := paletteFor(out)
+	fmt.Fprintf(&b, "\n%s (%d ms)\n\n", p.bold(fmt.Sprintf("%d nodes and an API server are ready", len(nodes))), took.Milliseconds())
+	fmt.Fprintf(&b, "  curl '%s/api?key=%s'\n", localhost(api.Addr), key)
+	if missing != "" {
+		fmt.Fprintf(&b, "  curl -i '%s/api?key=%s'\n", localhost(api.Addr), missing)
+	}
+	addr := ""
+	if api.Addr != node.DefaultAPIListen {
+		addr = " --addr " + api.Addr
+	}
+	self := selfCommand()
+	fmt.Fprintf(&b, "  %s get %s --explain%s\n  %s ring%s\n  %s stats%s\n\nCtrl-C stops all of them.\n\n", self, key, addr, self, addr, self, addr)
+	_, err := io.WriteString(out, b.String())
+	return err
+}
+
+// localhost writes a loopback address as people do.
+func localhost(addr string) string { return strings.Replace(addr, "127.0.0.1:", "localhost:", 1) }
+
+// selfCommand returns what a user types to run this program.
+func selfCommand() string {
+	exe, err := os.Executable()
+	switch {
+	case err != nil:
+		return "geecache"
+	case strings.Contains(filepath.ToSlash(exe), "/go-build"): // of go run
+		return "go run ."
+	}
+	return os.Args[0]
+}

@@ -1,0 +1,255 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/internal/node"
+)
+
+const nodeLong = `node runs one cache node, or, with --role client, an API server that owns
+nothing and asks the nodes.
+
+Each flag has an environment variable that stands for it: GEECACHE_ and its name
+in capitals with underscores, such as GEECACHE_CACHE_BYTES. The flag wins.
+
+The form without a command, geecache -port=8001 -api, is the same with the peers
+127.0.0.1:8001, 8002 and 8003.
+
+On SIGTERM or Ctrl-C the node fails its readiness, tells its peers, finishes
+what is in flight and ends with status 0; a second signal ends it at once.`
+
+const nodeExample = `  geecache node --port 8001 --peers 127.0.0.1:8001,127.0.0.1:8002
+  geecache node --api --source 'postgres://app@db/app' \
+      --query 'select score from scores where name = $1'
+  geecache node --role client --peers 10.0.0.1:8001,10.0.0.2:8001
+  GEECACHE_PORT=8002 GEECACHE_CACHE_BYTES=1GiB geecache node`
+
+const (
+	defaultPort    = 8001
+	defaultAPIPort = 9999
+)
+
+// cacheFlags are the flags of whatever starts cache nodes.
+type cacheFlags struct {
+	source, query        string
+	groups               []string
+	cacheBytes, hotBytes bytesValue
+	ttl, notFoundTTL     time.Duration
+	hotTTL               time.Duration
+	hotCopies            bool
+	loadTimeout          time.Duration
+	peerTimeout, drain   time.Duration
+	apiTimeout           time.Duration
+	apiMaxInFlight       int
+	logFormat            choiceValue
+	logLevel             levelValue
+}
+
+func (f *cacheFlags) register(flags *pflag.FlagSet) {
+	f.cacheBytes = 64 << 20
+	f.logFormat = choiceValue{"text", []string{"text", "json"}}
+	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceSchemes(), ", ")+" (default "+node.DefaultSource+")")
+	flags.StringVar(&f.query, "query", "", "query of an SQL source, with one parameter for the key")
+	flags.StringSliceVar(&f.groups, "group", []string{node.DefaultGroup}, "name of a group; repeat it for several. The first is the API's default")
+	flags.Var(&f.cacheBytes, "cache-bytes", "budget of each group's main cache")
+	flags.Var(&f.hotBytes, "hot-bytes", "budget of each group's copies of what other nodes own (default: an eighth of --cache-bytes; in an API server all of it)")
+	flags.DurationVar(&f.ttl, "ttl", 0, "how long a value is kept whose source does not say; 0: until it is evicted")
+	flags.DurationVar(&f.notFoundTTL, "not-found-ttl", 5*time.Second, "how long \"not found\" is kept; 0: not at all")
+	flags.DurationVar(&f.hotTTL, "hot-ttl", 3*time.Second, "how long a copy of another node's value is kept, and so how stale it may be")
+	flags.BoolVar(&f.hotCopies, "hot-copies", true, "keep copies of other nodes' values that are asked for often")
+	flags.DurationVar(&f.loadTimeout, "load-timeout", 10*time.Second, "how long the source may take for a key")
+	flags.DurationVar(&f.peerTimeout, "peer-timeout", 750*time.Millisecond, "how long a peer may show no sign of life before others are asked")
+	flags.DurationVar(&f.drain, "drain-timeout", node.DefaultDrainTimeout, "how long to finish what is in flight at the end")
+	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
+	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
+	flags.Var(&f.logFormat, "log-format", "text or json")
+	flags.Var(&f.logLevel, "log-level", "debug, info, warn or error")
+}
+
+// complete checks the flags that have no zero value for "unset" in a Config.
+func (f *cacheFlags) complete() error {
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{
+		{"hot-ttl", f.hotTTL}, {"load-timeout", f.loadTimeout}, {"peer-timeout", f.peerTimeout},
+		{"drain-timeout", f.drain}, {"api-timeout", f.apiTimeout},
+	} {
+		if d.value <= 0 {
+			return usagef("--%s is %v: use a positive duration such as 500ms", d.flag, d.value)
+		}
+	}
+	switch {
+	case f.ttl < 0:
+		return usagef("--ttl is %v: use a positive duration, or 0 for none", f.ttl)
+	case f.notFoundTTL < 0:
+		return usagef("--not-found-ttl is %v: use a positive duration, or 0 to keep nothing", f.notFoundTTL)
+	case f.cacheBytes == 0:
+		return usagef("--cache-bytes is 0: use a size such as 64MiB")
+	case f.apiMaxInFlight <= 0:
+		return usagef("--api-max-inflight is %d: use a positive number", f.apiMaxInFlight)
+	}
+	return nil
+}
+
+// config puts the flags into a configuration.
+func (f *cacheFlags) config(log *slog.Logger) node.Config {
+	g := geecache.GroupConfig{
+		CacheBytes: int64(f.cacheBytes), HotBytes: int64(f.hotBytes), TTL: f.ttl,
+		NotFoundTTL: f.notFoundTTL, HotTTL: f.hotTTL, LoadTimeout: f.loadTimeout,
+	}
+	if f.notFoundTTL == 0 {
+		g.NotFoundTTL = -1
+	}
+	if !f.hotCopies {
+		g.HotTTL = -1
+	}
+	return node.Config{
+		Source: f.source, Query: f.query, Groups: f.groups, Group: g,
+		Timings:      geecache.Timings{DeadAfter: f.peerTimeout},
+		DrainTimeout: f.drain,
+		API:          node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
+		Logger:       log,
+	}
+}
+
+// logger makes the logger that the flags ask for.
+func (f *cacheFlags) logger(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: f.logLevel.Level}
+	if f.logFormat.value == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// nodeFlags are the flags of `geecache node`.
+type nodeFlags struct {
+	cacheFlags
+	port                int
+	listen, apiListen   listenValue
+	advertise, id, zone string
+	cluster             string
+	weight              float64
+	peers               peersValue
+	api                 bool
+	role                choiceValue
+	insecure            bool
+}
+
+// newNodeCommand returns `geecache node`.
+func newNodeCommand() *cobra.Command {
+	var f nodeFlags
+	cmd := &cobra.Command{
+		Use:     "node",
+		Short:   "Run one cache node, or an API server",
+		Long:    nodeLong,
+		Example: nodeExample,
+		Args:    noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			unknown, err := setFromEnv(cmd.Flags(), os.Environ())
+			if err != nil {
+				return err
+			}
+			cfg, err := f.nodeConfig(f.logger(cmd.ErrOrStderr()))
+			if err != nil {
+				return err
+			}
+			for _, name := range unknown {
+				cfg.Logger.Warn("environment variable stands for no flag", "name", name)
+			}
+			return runNode(cmd.Context(), cfg)
+		},
+	}
+	f.register(cmd)
+	return cmd
+}
+
+func (f *nodeFlags) register(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.SortFlags = false
+	f.role = choiceValue{string(geecache.RoleNode), []string{string(geecache.RoleNode), string(geecache.RoleClient)}}
+	flags.IntVar(&f.port, "port", 0, fmt.Sprintf("port to listen on (default %d; for a client %d)", defaultPort, defaultAPIPort))
+	flags.Var(&f.listen, "listen", "address to listen on (default 127.0.0.1 with --port)")
+	flags.StringVar(&f.advertise, "advertise", "", "host:port that peers reach this node at (default --listen)")
+	flags.StringVar(&f.id, "id", "", "the node's identity and place on the ring (default --advertise)")
+	flags.StringVar(&f.cluster, "cluster-id", "geecache", "the cluster's ID: nodes of another one are refused")
+	flags.Var(&f.peers, "peers", "the cluster's nodes, as addr or id=addr, comma separated; this one may be among them")
+	flags.Var(&f.role, "role", "node: owns keys and loads them; client: serves the API, owns nothing and never loads")
+	flags.BoolVar(&f.api, "api", false, "serve the API too, on --api-listen")
+	f.apiListen = node.DefaultAPIListen
+	flags.Var(&f.apiListen, "api-listen", "where --api serves")
+	flags.StringVar(&f.zone, "zone", "", "where the node runs, e.g. an availability zone")
+	flags.Float64Var(&f.weight, "weight", 1, "the node's share of the keys, relative to others")
+	flags.BoolVar(&f.insecure, "insecure", false, "allow to listen beyond this machine without TLS: whoever reaches the port can read every value")
+	f.cacheFlags.register(flags)
+	completeChoices(cmd, "role", f.role.choices...)
+	completeChoices(cmd, "log-format", "text", "json")
+	completeChoices(cmd, "log-level", "debug", "info", "warn", "error")
+}
+
+// completeChoices lets shells complete a flag's words.
+func completeChoices(cmd *cobra.Command, flag string, words ...string) {
+	// It fails only for a flag that there is not; a test runs it.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// nodeConfig puts the flags into a configuration and checks it.
+func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
+	if err := f.complete(); err != nil {
+		return node.Config{}, err
+	}
+	cfg := f.config(log)
+	cfg.Role = geecache.Role(f.role.value)
+	port := f.port
+	switch {
+	case port < 0 || port > 65535:
+		return cfg, usagef("--port is %d: use a number from 1 to 65535", port)
+	case port == 0 && cfg.Role == geecache.RoleClient:
+		port = defaultAPIPort
+	case port == 0:
+		port = defaultPort
+	}
+	cfg.Listen = f.listen.withPort(port)
+	if cfg.Listen == "" {
+		cfg.Listen = net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	} else if _, p, err := net.SplitHostPort(cfg.Listen); err == nil && f.port != 0 && p != strconv.Itoa(port) {
+		return cfg, usagef("--listen is %s and --port is %d: leave one of them out", cfg.Listen, port)
+	}
+	cfg.Advertise, cfg.ID, cfg.Cluster, cfg.Zone, cfg.Weight = f.advertise, f.id, f.cluster, f.zone, f.weight
+	cfg.Peers, cfg.Insecure = f.peers, f.insecure
+	if f.api {
+		cfg.APIListen = f.apiListen.withPort(defaultAPIPort)
+	}
+	if err := cfg.Validate(); err != nil {
+		return cfg, &usageError{err}
+	}
+	return cfg, nil
+}
+
+// runNode runs a node until a signal ends it. A second signal ends the process
+// at once: after the first one, signals have their usual effect again.
+func runNode(ctx context.Context, cfg node.Config) error {
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	err := node.Run(ctx, cfg)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: what was in flight after --drain-timeout %v has been cut off", err, cfg.DrainTimeout)
+	}
+	return err
+}

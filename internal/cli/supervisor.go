@@ -1,0 +1,262 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+)
+
+// errStopped: a signal asked for the end.
+var errStopped = errors.New("stopped by a signal")
+
+// A supervisor runs processes of this program: it starts them, passes their
+// logs on, says when one ends, and stops them. It is used by one goroutine.
+type supervisor struct {
+	exe      string
+	out      *prefixer
+	prefixed bool
+	children []*child
+	ended    chan *child // each is sent once
+	running  int
+}
+
+// A child is one process.
+type child struct {
+	name string
+	addr string // where it listens
+	api  bool   // it is an API server, which needs the nodes
+	cmd  *exec.Cmd
+	done chan struct{} // closed when it has ended
+	err  error         // of Wait, once done is closed
+	seen bool          // its end has been noticed
+}
+
+func newSupervisor(exe string, out io.Writer, prefixed bool) *supervisor {
+	return &supervisor{exe: exe, out: &prefixer{w: out, palette: paletteFor(out)}, prefixed: prefixed, ended: make(chan *child, maxClusterNodes+1)}
+}
+
+// start starts a process. It must be called on the thread that lives as long as
+// the supervisor.
+func (s *supervisor) start(name, addr string, api bool, env, args []string) error {
+	c := &child{name: name, addr: addr, api: api, cmd: exec.Command(s.exe, args...), done: make(chan struct{})}
+	c.cmd.Env = append(withoutFlags(os.Environ()), env...)
+	c.cmd.SysProcAttr = childAttr()
+	// What it leaves behind with its output open must not keep Wait.
+	c.cmd.WaitDelay = time.Second
+	w := s.out.writer("", len(s.children))
+	if s.prefixed {
+		w = s.out.writer(name, len(s.children))
+	}
+	c.cmd.Stdout, c.cmd.Stderr = w, w
+	if err := c.cmd.Start(); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	s.children = append(s.children, c)
+	s.running++
+	go func() {
+		c.err = c.cmd.Wait()
+		close(c.done)
+		s.ended <- c
+	}()
+	return nil
+}
+
+// awaitReady returns when all processes are ready.
+func (s *supervisor) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	t := time.NewTicker(5 * time.Millisecond)
+	defer t.Stop()
+	for _, c := range s.children {
+		for !ready(ctx, client, c.addr) {
+			select {
+			case <-t.C:
+			case <-c.done: // it is told of elsewhere
+				return fmt.Errorf("%s ended before it was ready", c.name)
+			case <-ctx.Done():
+				return fmt.Errorf("%s is not ready after %v: its log says why, with --log-level debug more of it", c.name, startWithin)
+			}
+		}
+	}
+	return nil
+}
+
+func ready(ctx context.Context, client *http.Client, addr string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+	if err != nil {
+		return false
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		return false
+	}
+	_ = resp.Body.Close()
+	return resp.StatusCode == http.StatusOK
+}
+
+// await returns what started sends; errStopped on a signal; or an error once no
+// process is left. If a process ends while others start, that is an error too.
+func (s *supervisor) await(signals <-chan os.Signal, started <-chan error) error {
+	for {
+		select {
+		case err := <-started:
+			return err
+		case <-signals:
+			return errStopped
+		case c := <-s.ended:
+			s.notice(c)
+			if started != nil {
+				return fmt.Errorf("%s ended before all were ready: its log says why", c.name)
+			}
+			if s.nodesLeft() == 0 {
+				return errors.New("no node is left")
+			}
+		}
+	}
+}
+
+// nodesLeft returns how many nodes run.
+func (s *supervisor) nodesLeft() int {
+	n := 0
+	for _, c := range s.children {
+		if !c.seen && !c.api {
+			n++
+		}
+	}
+	return n
+}
+
+// notice says loudly that a process ended by itself.
+func (s *supervisor) notice(c *child) {
+	c.seen = true
+	s.running--
+	s.out.say(fmt.Sprintf("%s (process %d) has ended: %s. It is not started again; %d of %d processes are left.",
+		c.name, c.cmd.Process.Pid, c.cmd.ProcessState, s.running, len(s.children)))
+}
+
+// stop asks the processes to end, the API server first so that its requests in
+// flight find the nodes, and kills what is left after within, or at once on
+// another signal. It returns an error unless each ended well.
+func (s *supervisor) stop(within time.Duration, signals <-chan os.Signal) error {
+	var errs []error
+	for _, c := range s.children {
+		if c.seen {
+			errs = append(errs, fmt.Errorf("%s had ended before: %s", c.name, c.cmd.ProcessState))
+		}
+	}
+	deadline := time.NewTimer(within)
+	defer deadline.Stop()
+	killed := false
+	for _, api := range []bool{true, false} {
+		wait := make(map[*child]bool)
+		for _, c := range s.children {
+			if !c.seen && c.api == api {
+				wait[c] = true
+				terminate(c.cmd.Process)
+			}
+		}
+		for len(wait) > 0 {
+			select {
+			case c := <-s.ended:
+				delete(wait, c)
+				if !c.seen {
+					c.seen = true
+					s.running--
+				}
+				if c.err != nil && (terminates || killed) {
+					errs = append(errs, fmt.Errorf("%s: %w", c.name, c.err))
+				}
+				continue
+			case <-deadline.C:
+			case <-signals:
+			}
+			if !killed {
+				s.out.say(fmt.Sprintf("killing what is left: %d processes", s.running))
+			}
+			killed = true
+			s.kill()
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// kill ends all processes at once.
+func (s *supervisor) kill() {
+	for _, c := range s.children {
+		if !c.seen {
+			_ = c.cmd.Process.Kill() // it may have ended
+		}
+	}
+}
+
+// A prefixer passes the lines of several writers on, each whole and with a name
+// before it.
+type prefixer struct {
+	palette palette
+
+	mu sync.Mutex // guards w
+	w  io.Writer
+}
+
+// maxLine bounds what is kept of a line that does not end.
+const maxLine = 64 << 10
+
+func (p *prefixer) writer(name string, number int) io.Writer {
+	prefix := ""
+	if name != "" {
+		colors := []string{"36", "32", "33", "35", "34"}
+		prefix = p.palette.paint(colors[number%len(colors)], fmt.Sprintf("%-10s | ", name))
+	}
+	return &prefixWriter{p: p, prefix: prefix}
+}
+
+// say writes a line of the supervisor's own.
+func (p *prefixer) say(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	fmt.Fprintf(p.w, "%s\n", p.palette.paint("1;31", "cluster: "+text))
+}
+
+// A prefixWriter is one process's output. It is used by one goroutine.
+type prefixWriter struct {
+	p      *prefixer
+	prefix string
+	line   []byte
+}
+
+// Write implements io.Writer.
+func (w *prefixWriter) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		end := bytes.IndexByte(b, '\n')
+		if end < 0 {
+			w.line = append(w.line, b...)
+			if len(w.line) < maxLine {
+				break
+			}
+			b, end = []byte{'\n'}, 0
+		}
+		w.line = append(w.line, b[:end]...)
+		b = b[end+1:]
+		if err := w.flush(); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+func (w *prefixWriter) flush() error {
+	w.p.mu.Lock()
+	defer w.p.mu.Unlock()
+	_, err := fmt.Fprintf(w.p.w, "%s%s\n", w.prefix, w.line)
+	w.line = w.line[:0]
+	return err
+}

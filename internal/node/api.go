@@ -1,0 +1,376 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/geecache/geecache/geecache"
+)
+
+// The headers of the API. Errors have the name of their geecache.Code in
+// headerError.
+const (
+	headerError    = "Geecache-Error"
+	headerFrom     = "Geecache-From"      // where the answering node had the value from: hit, hot, peer or load
+	headerNode     = "Geecache-Node"      // ID of the node whose memory or source gave it, escaped as in a path
+	headerPeerFrom = "Geecache-Peer-From" // with "peer": where that node had it from
+	headerTTL      = "Geecache-Ttl"       // what is left of its TTL, a Go duration; absent: no limit
+	headerTimeout  = "Geecache-Timeout"   // of a request: its deadline, a Go duration
+)
+
+// APIConfig bounds the API. Its zero value takes the defaults.
+type APIConfig struct {
+	// Timeout is the deadline of a request that names no shorter one. Default:
+	// 15 s.
+	Timeout time.Duration
+
+	// MaxInFlight bounds the requests that are being answered; those beyond
+	// are refused with 503. Default: 4096.
+	MaxInFlight int
+
+	// MaxBatchKeys and MaxBatchBytes bound a batch: its keys, and the bytes of
+	// its body. Defaults: 10,000 and 4 MiB.
+	MaxBatchKeys, MaxBatchBytes int
+}
+
+const (
+	defaultAPITimeout    = 15 * time.Second
+	defaultMaxInFlight   = 4096
+	defaultMaxBatchKeys  = 10_000
+	defaultMaxBatchBytes = 4 << 20
+)
+
+func (c APIConfig) withDefaults() APIConfig {
+	if c.Timeout == 0 {
+		c.Timeout = defaultAPITimeout
+	}
+	for _, f := range []struct {
+		field *int
+		value int
+	}{
+		{&c.MaxInFlight, defaultMaxInFlight},
+		{&c.MaxBatchKeys, defaultMaxBatchKeys},
+		{&c.MaxBatchBytes, defaultMaxBatchBytes},
+	} {
+		if *f.field == 0 {
+			*f.field = f.value
+		}
+	}
+	return c
+}
+
+// Validate returns an error that names the first setting that makes no sense.
+func (c APIConfig) Validate() error {
+	switch {
+	case c.Timeout < 0:
+		return fmt.Errorf("--api-timeout is %v: use a positive duration", c.Timeout)
+	case c.MaxInFlight < 0:
+		return fmt.Errorf("--api-max-inflight is %d: use a positive number", c.MaxInFlight)
+	case c.MaxBatchKeys < 0 || c.MaxBatchBytes < 0:
+		return fmt.Errorf("APIConfig.MaxBatchKeys and MaxBatchBytes are %d and %d: use positive numbers", c.MaxBatchKeys, c.MaxBatchBytes)
+	}
+	return nil
+}
+
+// An API answers /api, /api/batch and /api/explain from a node's groups. It is
+// safe for concurrent use.
+type API struct {
+	node *geecache.Node
+	cfg  APIConfig
+	// first is the group of a request that names none.
+	first string
+
+	inFlight atomic.Int64
+	refused  atomic.Int64
+}
+
+// NewAPI returns the API of a node, whose group first is the default.
+func NewAPI(n *geecache.Node, first string, cfg APIConfig) (*API, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	return &API{node: n, cfg: cfg.withDefaults(), first: first}, nil
+}
+
+// IsAPI reports whether a path is the API's.
+func IsAPI(path string) bool { return path == "/api" || strings.HasPrefix(path, "/api/") }
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if n := a.inFlight.Add(1); n > int64(a.cfg.MaxInFlight) {
+		a.inFlight.Add(-1)
+		a.refused.Add(1)
+		w.Header().Set("Retry-After", "1")
+		refuse(w, http.StatusServiceUnavailable, geecache.CodeOverloaded,
+			fmt.Sprintf("overloaded: %d requests are being answered (--api-max-inflight)", a.cfg.MaxInFlight))
+		return
+	}
+	defer a.inFlight.Add(-1)
+	if !a.node.Ready() {
+		w.Header().Set("Connection", "close") // the client finds another server sooner
+	}
+	switch r.URL.Path {
+	case "/api":
+		if allow(w, r, http.MethodGet, http.MethodHead) {
+			a.serveKey(w, r)
+		}
+	case "/api/batch":
+		if allow(w, r, http.MethodPost) {
+			a.serveBatch(w, r)
+		}
+	case "/api/explain":
+		if allow(w, r, http.MethodGet, http.MethodHead) {
+			a.serveExplain(w, r)
+		}
+	default:
+		refuse(w, http.StatusNotFound, geecache.CodeBadRequest, "nothing is here: there are /api?key=K, /api/batch and /api/explain?key=K")
+	}
+}
+
+// allow refuses methods other than the given ones.
+func allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	for _, m := range methods {
+		if r.Method == m {
+			return true
+		}
+	}
+	list := strings.Join(methods, ", ")
+	w.Header().Set("Allow", list)
+	refuse(w, http.StatusMethodNotAllowed, geecache.CodeBadRequest, "use "+list)
+	return false
+}
+
+// refuse answers with an error: a status, its code's name, and a line of text.
+func refuse(w http.ResponseWriter, status int, code geecache.Code, msg string) {
+	h := w.Header()
+	h.Set(headerError, code.String())
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(msg + "\n"))
+}
+
+// A badRequest is what is wrong with a request.
+type badRequest struct {
+	status int
+	code   geecache.Code
+	msg    string
+}
+
+func (e *badRequest) Error() string { return e.msg }
+
+func bad(format string, args ...any) error {
+	return &badRequest{http.StatusBadRequest, geecache.CodeBadRequest, fmt.Sprintf(format, args...)}
+}
+
+// A query is what a request asks for.
+type query struct {
+	key, group       string
+	hasKey, hasGroup bool
+}
+
+// parseQuery reads key and group from a raw query. A key may hold any bytes, so
+// nothing but their escaping is undone. Other parameters are left alone.
+func parseQuery(raw string) (query, error) {
+	var q query
+	for raw != "" {
+		var pair string
+		pair, raw, _ = strings.Cut(raw, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		var field *string
+		var has *bool
+		switch name {
+		case "key":
+			field, has = &q.key, &q.hasKey
+		case "group":
+			field, has = &q.group, &q.hasGroup
+		default:
+			continue
+		}
+		if *has {
+			return q, bad("parameter %q is given twice: ask for one key at a time, or POST several to /api/batch", name)
+		}
+		*has = true
+		var err error
+		if *field, err = url.QueryUnescape(value); err != nil {
+			return q, bad("parameter %q: %v: escape its bytes as %%XX", name, err)
+		}
+	}
+	return q, nil
+}
+
+// ask finds the group and the key that a request asks for.
+func (a *API) ask(r *http.Request) (*geecache.Group, string, error) {
+	q, err := parseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, "", err
+	}
+	if !q.hasKey {
+		return nil, "", bad("parameter \"key\" is missing: use %s?key=K", r.URL.Path)
+	}
+	g, err := a.group(q.group)
+	return g, q.key, err
+}
+
+// group returns the group of that name; the default one if it is empty.
+func (a *API) group(name string) (*geecache.Group, error) {
+	if name == "" {
+		name = a.first
+	}
+	if g := a.node.Group(name); g != nil {
+		return g, nil
+	}
+	var names []string
+	for _, g := range a.node.Groups() {
+		names = append(names, g.Name())
+	}
+	const most = 128 // of a name that is none
+	return nil, &badRequest{http.StatusNotFound, geecache.CodeNoGroup,
+		fmt.Sprintf("no such group: %.*q; there are: %s", most, name, strings.Join(names, ", "))}
+}
+
+// within returns the request's context with its deadline.
+func (a *API) within(r *http.Request) (context.Context, context.CancelFunc, error) {
+	timeout := a.cfg.Timeout
+	if t := r.Header.Get(headerTimeout); t != "" {
+		d, err := time.ParseDuration(t)
+		if err != nil || d <= 0 {
+			return nil, nil, bad("header %s is %q: use a duration such as 500ms", headerTimeout, t)
+		}
+		timeout = min(timeout, d)
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), timeout)
+	return ctx, cancel, nil
+}
+
+// serveKey answers with a key's value as it is.
+func (a *API) serveKey(w http.ResponseWriter, r *http.Request) {
+	g, key, err := a.ask(r)
+	if err != nil {
+		a.fail(w, key, err)
+		return
+	}
+	ctx, cancel, err := a.within(r)
+	if err != nil {
+		a.fail(w, key, err)
+		return
+	}
+	defer cancel()
+	res, err := g.Lookup(ctx, key)
+	setOrigin(w.Header(), &res)
+	if err != nil {
+		a.fail(w, key, err)
+		return
+	}
+	writeValue(w, r, res.Value)
+}
+
+// setOrigin tells where an answer came from.
+func setOrigin(h http.Header, res *geecache.Result) {
+	if res.From == geecache.FromNone {
+		return
+	}
+	h.Set(headerFrom, res.From.String())
+	h.Set(headerNode, url.PathEscape(res.Node))
+	if res.From == geecache.FromPeer {
+		h.Set(headerPeerFrom, res.PeerFrom.String())
+	}
+	if res.TTL > 0 {
+		h.Set(headerTTL, res.TTL.String())
+	}
+}
+
+// writeValue writes a value, or 304 if the client has it already.
+func writeValue(w http.ResponseWriter, r *http.Request, v geecache.ByteView) {
+	h := w.Header()
+	tag := entityTag(v)
+	h.Set("Etag", tag)
+	h.Set("X-Content-Type-Options", "nosniff")
+	if match := r.Header.Get("If-None-Match"); match != "" && matches(match, tag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Length", strconv.Itoa(v.Len()))
+	if r.Method == http.MethodHead {
+		return
+	}
+	_, _ = v.WriteTo(w) // the client's loss
+}
+
+// entityTag returns a strong tag: the same for the same bytes on every node.
+func entityTag(v geecache.ByteView) string {
+	var d xxhash.Digest
+	d.Reset()
+	_, _ = v.WriteTo(&d) // cannot fail
+	b := make([]byte, 0, 32)
+	b = append(b, '"')
+	b = strconv.AppendUint(b, d.Sum64(), 16)
+	b = append(b, '-')
+	b = strconv.AppendInt(b, int64(v.Len()), 16)
+	return string(append(b, '"'))
+}
+
+// matches reports whether an If-None-Match header names the tag.
+func matches(header, tag string) bool {
+	for part := range strings.SplitSeq(header, ",") {
+		part = strings.TrimSpace(part)
+		if part == "*" || strings.TrimPrefix(part, "W/") == tag {
+			return true
+		}
+	}
+	return false
+}
+
+// fail answers with an error.
+func (a *API) fail(w http.ResponseWriter, key string, err error) {
+	o := outcomeOf(key, err)
+	if o.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((o.retryAfter+time.Second-1)/time.Second)))
+	}
+	refuse(w, o.status, o.code, o.msg)
+}
+
+// An outcome is how the API tells of an error.
+type outcome struct {
+	status     int
+	code       geecache.Code
+	msg        string
+	retryAfter time.Duration
+}
+
+// outcomeOf returns how to tell of an error about a key.
+func outcomeOf(key string, err error) outcome {
+	var b *badRequest
+	if errors.As(err, &b) {
+		return outcome{status: b.status, code: b.code, msg: b.msg}
+	}
+	code := geecache.CodeOf(err)
+	o := outcome{status: code.HTTPStatus(), code: code, msg: err.Error()}
+	switch code {
+	case geecache.CodeNotFound:
+		o.msg = key + " not exist"
+	case geecache.CodeOverloaded, geecache.CodeUnavailable, geecache.CodeDraining:
+		o.retryAfter = time.Second
+		var remote *geecache.RemoteError
+		if errors.As(err, &remote) && remote.RetryAfter > 0 {
+			o.retryAfter = remote.RetryAfter
+		}
+	case geecache.CodeDeadline:
+		o.msg = "no answer before the request's deadline (--api-timeout, or the header " + headerTimeout + ")"
+	}
+	return o
+}
+
+func tooLargeText(what, unit string, most int) string {
+	return fmt.Sprintf("%s is too large: the limit is %d %s", what, most, unit)
+}

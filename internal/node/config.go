@@ -1,0 +1,238 @@
+// Package node turns a configuration into a running process: a geecache.Node
+// with its source and groups, the API, the endpoints for operators, and a
+// graceful end. It wires; what a cache does, it leaves to package geecache.
+package node
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/geecache/geecache/geecache"
+)
+
+// A Config says what process to run. Its zero value is a node alone on
+// 127.0.0.1:8001 with the group "scores", whose source is a small database in
+// memory.
+type Config struct {
+	// Cluster is the ID of the cluster, and ID the node's in it. Defaults:
+	// "geecache", and Advertise.
+	Cluster, ID string
+
+	// Listen is the node's one port, "host:port". Default: 127.0.0.1:8001; for
+	// a client 127.0.0.1:9999.
+	Listen string
+
+	// Advertise is the address that peers reach the node at. Default: Listen;
+	// if that is all interfaces, the machine's name with Listen's port.
+	Advertise string
+
+	// Role is RoleNode, or RoleClient for a process that only serves the API.
+	// Default: RoleNode.
+	Role geecache.Role
+
+	// Zone is where the process runs, e.g. an availability zone, and Weight its
+	// share of the keys relative to others (default 1).
+	Zone   string
+	Weight float64
+
+	// Peers are the members of the cluster; the node itself may be among them.
+	Peers []geecache.Peer
+
+	// APIListen is where a node serves the API too, "host:port". Empty: it does
+	// not. A client serves the API on Listen.
+	APIListen string
+
+	// API bounds the API.
+	API APIConfig
+
+	// Source is the URL of what misses are loaded from; see [OpenSource].
+	// Default: "slowdb:". A client has none. Query is the query of a database.
+	Source, Query string
+
+	// Groups are the names of the groups, which share the source. Default:
+	// "scores". The first one is the API's default.
+	Groups []string
+
+	// Group configures each group.
+	Group geecache.GroupConfig
+
+	// Insecure allows to listen beyond loopback.
+	Insecure bool
+
+	// Timings says when a peer counts as dead.
+	Timings geecache.Timings
+
+	// DrainTimeout bounds the graceful end. Default: 10 s.
+	DrainTimeout time.Duration
+
+	// Logger is told what happens. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// The defaults that commands show in their help.
+const (
+	DefaultListen       = "127.0.0.1:8001"
+	DefaultAPIListen    = "127.0.0.1:9999"
+	DefaultSource       = "slowdb:"
+	DefaultGroup        = "scores"
+	DefaultDrainTimeout = 10 * time.Second
+)
+
+// WithDefaults returns the configuration with its zero fields filled in.
+func (c Config) WithDefaults() (Config, error) {
+	if c.Role == "" {
+		c.Role = geecache.RoleNode
+	}
+	if c.Listen == "" {
+		c.Listen = DefaultListen
+		if c.Role == geecache.RoleClient {
+			c.Listen = DefaultAPIListen
+		}
+	}
+	if c.Advertise == "" {
+		var err error
+		if c.Advertise, err = advertised(c.Listen); err != nil {
+			return c, err
+		}
+	}
+	if c.ID == "" {
+		c.ID = c.Advertise
+	}
+	if c.Source == "" && c.Role == geecache.RoleNode {
+		c.Source = DefaultSource
+	}
+	if len(c.Groups) == 0 {
+		c.Groups = []string{DefaultGroup}
+	}
+	if c.DrainTimeout == 0 {
+		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	c.API = c.API.withDefaults()
+	return c, nil
+}
+
+// advertised returns the address that others reach listen at.
+func advertised(listen string) (string, error) {
+	host, port, err := net.SplitHostPort(listen)
+	if err != nil {
+		return "", fmt.Errorf("listen address %q: use host:port: %w", listen, err)
+	}
+	if !unspecified(host) {
+		return listen, nil
+	}
+	if host, err = os.Hostname(); err != nil {
+		return "", fmt.Errorf("listen address %q is all interfaces, and the machine's name is unknown: "+
+			"say with --advertise how others reach this node: %w", listen, err)
+	}
+	return net.JoinHostPort(host, port), nil
+}
+
+// unspecified reports whether a host to listen on means all interfaces.
+func unspecified(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
+}
+
+// Validate returns an error that names the first setting that makes no sense,
+// as a flag, and the remedy.
+func (c Config) Validate() error {
+	for _, a := range []struct{ name, addr string }{
+		{"--listen", c.Listen}, {"--advertise", c.Advertise}, {"--api-listen", c.APIListen},
+	} {
+		if err := checkAddr(a.name, a.addr); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.Role != "" && c.Role != geecache.RoleNode && c.Role != geecache.RoleClient:
+		return fmt.Errorf("--role is %q: use %q or %q", c.Role, geecache.RoleNode, geecache.RoleClient)
+	case c.Role == geecache.RoleClient && c.APIListen != "":
+		return fmt.Errorf("--api with --role client: a client serves the API on --listen already; leave --api out")
+	case c.Role == geecache.RoleClient && len(c.Peers) == 0:
+		return fmt.Errorf("--role client without --peers: a client owns nothing and never loads; name the nodes that it asks, e.g. --peers %s", DefaultListen)
+	case c.Role == geecache.RoleClient && c.Source != "":
+		return fmt.Errorf("--role client with --source: a client never loads; give the source to the nodes")
+	case c.DrainTimeout < 0:
+		return fmt.Errorf("--drain-timeout is %v: use a positive duration", c.DrainTimeout)
+	case c.Timings.DeadAfter < 0:
+		return fmt.Errorf("--peer-timeout is %v: use a positive duration", c.Timings.DeadAfter)
+	case c.Weight < 0:
+		return fmt.Errorf("--weight is %v: use a positive number", c.Weight)
+	}
+	if host, _, _ := net.SplitHostPort(c.Listen); c.Listen != "" && unspecified(host) && c.Advertise == "" && c.ID == "" && len(c.Peers) > 0 {
+		return fmt.Errorf("--listen %s is all interfaces: say with --advertise host:port how this node's peers reach it, the same as in their --peers", c.Listen)
+	}
+	if err := c.checkExposure(); err != nil {
+		return err
+	}
+	seen := make(map[string]bool)
+	for _, g := range c.Groups {
+		if seen[g] {
+			return fmt.Errorf("--group %q is given twice: names must differ", g)
+		}
+		seen[g] = true
+	}
+	return c.API.Validate()
+}
+
+func checkAddr(name, addr string) error {
+	if addr == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("%s is %q: use host:port, such as 127.0.0.1:8001: %w", name, addr, err)
+	}
+	if n, err := strconv.Atoi(port); err != nil || n < 0 || n > 65535 {
+		return fmt.Errorf("%s is %q: the port is a number from 0 to 65535", name, addr)
+	}
+	return nil
+}
+
+// checkExposure refuses to serve other machines, unless told to.
+func (c Config) checkExposure() error {
+	if c.Insecure {
+		return nil
+	}
+	for _, a := range []struct{ name, addr string }{{"--listen", c.Listen}, {"--api-listen", c.APIListen}} {
+		if a.addr == "" {
+			continue
+		}
+		host, _, _ := net.SplitHostPort(a.addr)
+		if ip := net.ParseIP(host); strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback() {
+			continue
+		}
+		return fmt.Errorf("%s %s can be reached from other machines, and whoever reaches it can read every value: "+
+			"listen on 127.0.0.1, or allow it with --insecure", a.name, a.addr)
+	}
+	return nil
+}
+
+// ParsePeer reads a peer from its text form: "host:port", "scheme://host:port"
+// or either with "id=" before it. The ID is host:port if it is not given.
+func ParsePeer(s string) (geecache.Peer, error) {
+	id, addr, named := strings.Cut(s, "=")
+	if !named {
+		id, addr = "", s
+	}
+	_, hostPort, hasScheme := strings.Cut(addr, "://")
+	if !hasScheme {
+		hostPort = addr
+	}
+	host, port, err := net.SplitHostPort(strings.TrimSuffix(hostPort, "/"))
+	if err != nil || host == "" || port == "" || named && id == "" {
+		return geecache.Peer{}, fmt.Errorf("peer %q: use host:port or id=host:port, such as 10.0.0.1:8001", s)
+	}
+	if id == "" {
+		id = net.JoinHostPort(host, port)
+	}
+	return geecache.Peer{ID: id, Addr: addr}, nil
+}

@@ -1,0 +1,187 @@
+package node
+
+import (
+	"net/http"
+	"os"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/peergrpc"
+)
+
+// A handler answers what is asked of a process besides the peer protocols:
+// gRPC, the API where it is served, and the endpoints for operators:
+//
+//	/healthz  200 while the process lives
+//	/readyz   200 while it should be sent requests, 503 before and after
+//	/metrics  for Prometheus
+//	/statusz  identity, view, groups and counters, as JSON
+//	/topz     the keys that are hit most, as JSON; ?n=20&group=NAME
+type handler struct {
+	p   *Process
+	api *API // nil: not on this port
+}
+
+// ServeHTTP implements http.Handler. The switch is one comparison for most
+// requests: a multiplexer that cleans paths would cost more than a hit.
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	path := r.URL.Path
+	if h.api != nil && IsAPI(path) {
+		h.api.ServeHTTP(w, r)
+		return
+	}
+	if peergrpc.IsGRPC(r) {
+		h.p.grpc.ServeHTTP(w, r)
+		return
+	}
+	var serve func(http.ResponseWriter, *http.Request)
+	switch path {
+	case "/healthz":
+		serve = h.serveHealth
+	case "/readyz":
+		serve = h.serveReady
+	case "/metrics":
+		serve = h.p.metrics.ServeHTTP
+	case "/statusz":
+		serve = h.serveStatus
+	case "/topz":
+		serve = h.serveTop
+	default:
+		refuse(w, http.StatusNotFound, geecache.CodeBadRequest, h.directory())
+		return
+	}
+	if allow(w, r, http.MethodGet, http.MethodHead) {
+		serve(w, r)
+	}
+}
+
+// directory says what is here.
+func (h handler) directory() string {
+	const ops = "/healthz, /readyz, /metrics, /statusz and /topz"
+	if h.api != nil {
+		return "nothing is here: there are /api?key=K, /api/batch, /api/explain, " + ops
+	}
+	return "nothing is here: there are /_geecache/<group>/<key>, " + ops + "; the API is on another port"
+}
+
+func (h handler) serveHealth(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") }
+
+func (h handler) serveReady(w http.ResponseWriter, _ *http.Request) {
+	if !h.p.node.Ready() {
+		writeText(w, http.StatusServiceUnavailable, h.p.node.State())
+		return
+	}
+	writeText(w, http.StatusOK, "ready")
+}
+
+func writeText(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text + "\n"))
+}
+
+// A status is what /statusz shows: the node's own figures, and the process's.
+type status struct {
+	geecache.NodeStats
+	Process processStatus `json:"process"`
+}
+
+type processStatus struct {
+	PID         int       `json:"pid"`
+	Program     string    `json:"program"` // its version
+	Go          string    `json:"go"`
+	OS          string    `json:"os"`
+	MaxProcs    int       `json:"max_procs"`
+	Goroutines  int       `json:"goroutines"`
+	HeapBytes   uint64    `json:"heap_bytes"`
+	MemoryLimit int64     `json:"memory_limit_bytes"` // GOMEMLIMIT
+	Now         time.Time `json:"now"`
+
+	Source  string     `json:"source,omitempty"`
+	Queries *int64     `json:"source_queries,omitempty"`
+	API     *apiStatus `json:"api,omitempty"`
+}
+
+type apiStatus struct {
+	Addr     string `json:"addr"`
+	InFlight int64  `json:"in_flight"`
+	Refused  int64  `json:"refused"`
+}
+
+func (h handler) serveStatus(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, h.p.status())
+}
+
+// A queryCounter is a source that counts its queries.
+type queryCounter interface{ Queries() int64 }
+
+func (p *Process) status() status {
+	var mem runtime.MemStats
+	runtime.ReadMemStats(&mem)
+	s := status{NodeStats: p.node.Stats(), Process: processStatus{
+		PID: os.Getpid(), Program: Version(), Go: runtime.Version(), OS: runtime.GOOS + "/" + runtime.GOARCH,
+		MaxProcs: runtime.GOMAXPROCS(0), Goroutines: runtime.NumGoroutine(),
+		HeapBytes: mem.HeapAlloc, MemoryLimit: debug.SetMemoryLimit(-1), Now: time.Now(),
+	}}
+	if p.source != nil {
+		s.Process.Source = RedactURL(p.cfg.Source)
+		if q, ok := p.source.(queryCounter); ok {
+			n := q.Queries()
+			s.Process.Queries = &n
+		}
+	}
+	if p.api != nil {
+		s.Process.API = &apiStatus{Addr: p.APIAddr(), InFlight: p.api.inFlight.Load(), Refused: p.api.refused.Load()}
+	}
+	return s
+}
+
+// Version returns the program's version: that of the module, or of the commit.
+func Version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" {
+		return v
+	}
+	return "(devel)"
+}
+
+// defaultTop is how many keys /topz tells of.
+const defaultTop = 20
+
+func (h handler) serveTop(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	n := defaultTop
+	if s := q.Get("n"); s != "" {
+		var err error
+		if n, err = strconv.Atoi(s); err != nil || n < 1 {
+			refuse(w, http.StatusBadRequest, geecache.CodeBadRequest, "parameter \"n\" is "+strconv.Quote(s)+": use a positive number")
+			return
+		}
+	}
+	name := q.Get("group")
+	if name == "" {
+		name = h.p.cfg.Groups[0]
+	}
+	g := h.p.node.Group(name)
+	if g == nil {
+		refuse(w, http.StatusNotFound, geecache.CodeNoGroup, "no such group: "+strconv.Quote(name))
+		return
+	}
+	top := struct {
+		Node  string              `json:"node"`
+		Group string              `json:"group"`
+		Keys  []geecache.KeyCount `json:"keys"`
+	}{h.p.node.ID(), name, append([]geecache.KeyCount{}, g.Top(n)...)}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, top)
+}

@@ -1,0 +1,283 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"golang.org/x/net/netutil"
+
+	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/peergrpc"
+)
+
+// The bounds of the API's own server. They are those of the node's port.
+const (
+	maxHeaderBytes    = 128 << 10
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	writeTimeout      = 2 * time.Minute
+	maxAPIConns       = 16384
+)
+
+// A Process is a running node or API server. It is safe for concurrent use.
+type Process struct {
+	cfg     Config
+	log     *slog.Logger
+	source  Source // nil for a client
+	node    *geecache.Node
+	api     *API // nil if the API is not served
+	grpc    *peergrpc.Server
+	metrics http.Handler
+
+	listener net.Listener // of the API; nil if it is not served
+	server   *http.Server
+	wg       sync.WaitGroup
+
+	stopOnce sync.Once
+	stopErr  error
+}
+
+// Start opens the source, listens and serves. It returns once the process
+// serves; the context bounds only that. Stop it when done.
+func Start(ctx context.Context, cfg Config) (*Process, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	main, api, err := listen(&cfg)
+	if err != nil {
+		return nil, err
+	}
+	p, err := newProcess(ctx, cfg, main, api)
+	if err != nil {
+		return nil, err
+	}
+	if err := p.start(ctx); err != nil {
+		return nil, errors.Join(err, p.close())
+	}
+	return p, nil
+}
+
+// listen opens the process's ports, and completes the configuration with what
+// they turn out to be: a port may be given as 0. main is nil for a client,
+// whose only port is the API's.
+func listen(cfg *Config) (main, api net.Listener, err error) {
+	full, err := cfg.WithDefaults()
+	if err != nil {
+		return nil, nil, err
+	}
+	l, err := open("--listen", full.Listen)
+	if err != nil {
+		return nil, nil, err
+	}
+	cfg.Listen = l.Addr().String()
+	if *cfg, err = cfg.WithDefaults(); err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	switch {
+	case cfg.Role == geecache.RoleClient:
+		return nil, l, nil
+	case cfg.APIListen == "":
+		return l, nil, nil
+	}
+	if api, err = open("--api-listen", cfg.APIListen); err != nil {
+		return nil, nil, errors.Join(err, l.Close())
+	}
+	return l, api, nil
+}
+
+// open listens on an address that the named flag gave.
+func open(flag, addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w: choose another port, or stop what uses it", flag, addr, err)
+	}
+	return l, nil
+}
+
+// newProcess puts a process together. It takes the listeners over.
+func newProcess(ctx context.Context, cfg Config, main, api net.Listener) (p *Process, err error) {
+	p = &Process{cfg: cfg, log: cfg.Logger, listener: api, metrics: http.NotFoundHandler()}
+	defer func() {
+		if err != nil {
+			if main != nil && p.node == nil { // otherwise the node closes it
+				err = errors.Join(err, main.Close())
+			}
+			err = errors.Join(err, p.close())
+		}
+	}()
+	if cfg.Role == geecache.RoleNode {
+		if p.source, err = OpenSource(ctx, cfg.Source, cfg.Query); err != nil {
+			return nil, err
+		}
+	}
+	version, err := ProtocolVersion()
+	if err != nil {
+		return nil, err
+	}
+	onNode := &handler{p: p}
+	p.node, err = geecache.New(geecache.Config{
+		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
+		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
+		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, Logger: cfg.Logger,
+		Transports: map[string]geecache.Transport{
+			"grpc": &peergrpc.Transport{Cluster: clusterOf(cfg), Version: version, Timings: cfg.Timings},
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range cfg.Groups {
+		var getter geecache.Getter
+		if p.source != nil {
+			getter = p.source
+		}
+		if _, err = p.node.NewGroup(name, getter, cfg.Group); err != nil {
+			return nil, err
+		}
+	}
+	if p.grpc, err = newGRPC(p.node, cfg, nil); err != nil {
+		return nil, err
+	}
+	if api != nil {
+		if p.api, err = NewAPI(p.node, cfg.Groups[0], cfg.API); err != nil {
+			return nil, err
+		}
+		p.server = p.newServer(onNode)
+	}
+	return p, nil
+}
+
+// clusterOf returns the cluster's ID as the node will have it.
+func clusterOf(cfg Config) string {
+	if cfg.Cluster == "" {
+		return "geecache"
+	}
+	return cfg.Cluster
+}
+
+// newServer returns the server of the API's port. A client's is its only one,
+// and so has everything; the node's own port does without the API.
+func (p *Process) newServer(onNode *handler) *http.Server {
+	var h http.Handler = &handler{p: p, api: p.api}
+	if p.cfg.Role == geecache.RoleClient {
+		onNode.api = p.api
+		h = p.node
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	protocols.SetUnencryptedHTTP2(true)
+	return &http.Server{
+		Handler:           h,
+		Protocols:         &protocols,
+		HTTP2:             p.grpc.HTTP2Config(),
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		WriteTimeout:      writeTimeout,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+}
+
+// start begins to serve.
+func (p *Process) start(ctx context.Context) error {
+	if p.cfg.Insecure {
+		p.log.Warn("--insecure: whoever reaches the ports can read every value and make the node load any key")
+	}
+	if p.server != nil {
+		p.wg.Go(func() {
+			if err := p.server.Serve(netutil.LimitListener(p.listener, maxAPIConns)); !errors.Is(err, http.ErrServerClosed) {
+				p.log.Error("the API is served no more", "err", err)
+			}
+		})
+	}
+	if err := p.node.Start(ctx); err != nil {
+		return err
+	}
+	p.grpc.SetServing(true)
+	if p.api != nil {
+		p.log.Info("the API is served", "url", "http://"+p.APIAddr()+"/api?key=")
+	}
+	return nil
+}
+
+// Node returns the process's node.
+func (p *Process) Node() *geecache.Node { return p.node }
+
+// APIAddr returns where the API is served, empty if it is not.
+func (p *Process) APIAddr() string {
+	if p.listener == nil {
+		return ""
+	}
+	return p.listener.Addr().String()
+}
+
+// Stop ends the process: it fails its readiness, tells its peers, finishes what
+// is in flight, and closes everything. What is in flight when ctx ends is cut
+// off, and told as an error.
+func (p *Process) Stop(ctx context.Context) error {
+	p.stopOnce.Do(func() {
+		p.grpc.SetServing(false)
+		err := p.node.Drain(ctx)
+		if p.server != nil {
+			if e := p.server.Shutdown(ctx); e != nil {
+				err = errors.Join(err, fmt.Errorf("requests to the API are still in flight: %w", e))
+			}
+		}
+		if e := p.grpc.Shutdown(ctx); e != nil {
+			err = errors.Join(err, fmt.Errorf("gRPC requests are still in flight: %w", e))
+		}
+		p.stopErr = errors.Join(err, p.close())
+	})
+	return p.stopErr
+}
+
+// close closes everything at once. It is for a process that has been drained,
+// or never came to be.
+func (p *Process) close() error {
+	var errs []error
+	if p.server != nil {
+		errs = append(errs, p.server.Close())
+	}
+	if p.listener != nil {
+		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	p.wg.Wait()
+	if p.grpc != nil {
+		p.grpc.Close()
+	}
+	if p.node != nil {
+		errs = append(errs, p.node.Close())
+	}
+	if p.source != nil {
+		errs = append(errs, p.source.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run runs a process until ctx ends, and then ends it within
+// Config.DrainTimeout.
+func Run(ctx context.Context, cfg Config) error {
+	p, err := Start(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	<-ctx.Done()
+	p.log.Info("stopping", "within", p.cfg.DrainTimeout)
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), p.cfg.DrainTimeout)
+	defer cancel()
+	if err := p.Stop(stop); err != nil {
+		return err
+	}
+	p.log.Info("stopped")
+	return nil
+}
