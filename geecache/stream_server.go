@@ -151,10 +151,11 @@ func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
 	}
 	if s.cfg.check != nil {
 		if err := s.cfg.check(remote); err != nil {
-			if CodeOf(err) == CodeInternal {
-				err = fmt.Errorf("%w: %w", ErrRefused, err)
+			code := CodeOf(err)
+			if code == CodeInternal {
+				code, err = CodeRefused, fmt.Errorf("%w: %w", ErrRefused, err)
 			}
-			return remote, http.StatusForbidden, err
+			return remote, code.HTTPStatus(), err
 		}
 	}
 	s.mu.Lock()

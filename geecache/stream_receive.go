@@ -1,0 +1,165 @@
+package geecache
+
+import (
+	"errors"
+	"fmt"
+	"io"
+)
+
+// read receives frames until the connection ends.
+func (cc *clientConn) read() {
+	for {
+		if err := cc.readBatch(); err != nil {
+			cc.fail(err)
+			return
+		}
+		n, err := cc.frames.fill()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = errors.New("connection closed by the peer")
+			}
+			cc.fail(err)
+			return
+		}
+		cc.client.bytesIn.Add(int64(n))
+		cc.lastRecv.Store(cc.now())
+		cc.askedAt.Store(0)
+	}
+}
+
+// readBatch handles the frames that have been read.
+func (cc *clientConn) readBatch() error {
+	var f frame
+	for {
+		ok, err := cc.frames.next(&f)
+		if !ok || err != nil {
+			return err
+		}
+		if err := cc.handle(&f); err != nil {
+			return err
+		}
+	}
+}
+
+func (cc *clientConn) handle(f *frame) error {
+	switch f.kind {
+	case kindReply:
+		return cc.handleReply(f)
+	case kindPiece:
+		return cc.handlePiece(f)
+	case kindPing:
+		n, err := parseNumber(f)
+		if err == nil {
+			cc.w.answerPing(n)
+			cc.w.mu.Lock()
+			cc.w.postLocked()
+			cc.w.mu.Unlock()
+		}
+		return err
+	case kindDraining:
+		cc.noteDraining()
+	case kindGoaway:
+		code, reason, err := parseGoaway(f)
+		if err != nil {
+			return err
+		}
+		return &RemoteError{Node: cc.client.name(), Code: code, Message: reason}
+	}
+	return nil // a pong has told what it had to by arriving; others are not known
+}
+
+// noteDraining: the peer takes no new requests; those in flight will be answered.
+func (cc *clientConn) noteDraining() {
+	cc.w.mu.Lock()
+	defer cc.w.mu.Unlock()
+	if cc.leaving.Swap(true) {
+		return
+	}
+	close(cc.draining)
+	if cc.used == 0 {
+		cc.emptied <- struct{}{}
+	}
+}
+
+func (cc *clientConn) handleReply(f *frame) error {
+	var r replyFrame
+	if err := parseReply(f, &r); err != nil {
+		return err
+	}
+	if uint64(r.total) > uint64(cc.client.cfg.maxValue) {
+		return cc.refuseValue(&r)
+	}
+	if r.flags&flagMore != 0 {
+		cc.w.mu.Lock()
+		waits := cc.callLocked(r.id) != nil
+		cc.w.mu.Unlock()
+		if waits {
+			r.Value = make([]byte, r.total)
+			cc.values[r.id] = &arrivingValue{reply: r.PeerReply}
+		}
+		return nil
+	}
+	k := cc.take(r.id)
+	if k == nil {
+		return nil
+	}
+	k.reply = r.PeerReply
+	// The value becomes an allocation of its own: it may be kept for long, and
+	// must not keep the read buffer alive.
+	k.reply.Value = nil
+	if len(r.Value) > 0 || r.Code == CodeOK {
+		k.reply.Value = make([]byte, len(r.Value))
+		copy(k.reply.Value, r.Value)
+	}
+	k.end()
+	return nil
+}
+
+// refuseValue answers a call whose value is too large. The pieces that may
+// follow find no call and are passed over.
+func (cc *clientConn) refuseValue(r *replyFrame) error {
+	if r.flags&flagMore != 0 {
+		cc.w.post(kindCancel, r.id)
+	}
+	if k := cc.take(r.id); k != nil {
+		k.reply = PeerReply{
+			Code:    CodeTooLarge,
+			Message: fmt.Sprintf("value of %d bytes; the limit here is %d", r.total, cc.client.cfg.maxValue),
+			Version: r.Version, From: r.From, Took: r.Took, Epoch: r.Epoch,
+		}
+		k.end()
+	}
+	return nil
+}
+
+func (cc *clientConn) handlePiece(f *frame) error {
+	var p pieceFrame
+	if err := parsePiece(f, &p); err != nil {
+		return err
+	}
+	v := cc.values[p.id]
+	if v == nil {
+		return nil // nobody waits for it
+	}
+	if p.flags&flagAbort != 0 {
+		delete(cc.values, p.id)
+		if k := cc.take(p.id); k != nil { // the peer gave up by itself
+			k.reply = PeerReply{Code: CodeInternal, Message: "the value was cut off"}
+			k.end()
+		}
+		return nil
+	}
+	if int(p.offset) != v.got || len(p.value) == 0 || len(p.value) > len(v.reply.Value)-v.got {
+		return fmt.Errorf("%w: piece of %d bytes at %d of %d, %d there", errFrame, len(p.value), p.offset, len(v.reply.Value), v.got)
+	}
+	v.got += copy(v.reply.Value[v.got:], p.value)
+	if v.got < len(v.reply.Value) {
+		return nil
+	}
+	delete(cc.values, p.id)
+	if k := cc.take(p.id); k != nil {
+		k.reply = v.reply
+		k.end()
+	}
+	return nil
+}
