@@ -83,14 +83,15 @@ func (c *client) GetMany(ctx context.Context, reqs []geecache.PeerRequest) ([]ge
 	m := many{c: c, reqs: reqs, replies: make([]geecache.PeerReply, len(reqs)), errs: make([]error, len(reqs))}
 	slots := make(chan struct{}, clientParallel)
 	var wg sync.WaitGroup
-	for from := 0; from < len(reqs); {
-		to := from + chunk(reqs[from:])
+	for to := 0; to < len(reqs); {
+		from := to
+		to += chunk(reqs[from:])
+		end := to
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			m.ask(ctx, from, to)
+			m.ask(ctx, from, end)
 		})
-		from = to
 	}
 	wg.Wait()
 	return m.replies, m.errs

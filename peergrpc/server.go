@@ -41,6 +41,9 @@ type Server struct {
 	// so each of the two doors has a server of its own.
 	byListener, byHTTP *grpc.Server
 
+	cutting context.Context // ends when Close cuts off requests
+	cut     context.CancelFunc
+
 	mu     sync.Mutex // guards what follows
 	active int        // requests in ServeHTTP
 	idle   chan struct{}
@@ -57,7 +60,8 @@ func NewServer(a Answerer, opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: opts.withDefaults(), health: health.NewServer(), idle: make(chan struct{})}
-	svc := &service{answerer: a, opts: s.opts}
+	s.cutting, s.cut = context.WithCancel(context.Background())
+	svc := &service{answerer: a, opts: s.opts, cutting: s.cutting}
 	s.byListener = s.newGRPC(svc)
 	s.byHTTP = s.newGRPC(svc)
 	s.SetServing(false)
@@ -112,7 +116,37 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer s.leave()
-	s.byHTTP.ServeHTTP(w, r)
+	begun := &begunWriter{ResponseWriter: w}
+	s.byHTTP.ServeHTTP(begun, r)
+	if !begun.begun && s.cutting.Err() != nil {
+		// gRPC leaves without a word, which clients take for an answer that is
+		// broken; this they take for a server that is gone.
+		http.Error(w, "the node was closed: ask another one", http.StatusServiceUnavailable)
+	}
+}
+
+// A begunWriter knows whether the answer has begun. gRPC needs it to flush.
+type begunWriter struct {
+	http.ResponseWriter
+	begun bool
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (w *begunWriter) WriteHeader(status int) {
+	w.begun = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Write implements http.ResponseWriter.
+func (w *begunWriter) Write(b []byte) (int, error) {
+	w.begun = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher.
+func (w *begunWriter) Flush() {
+	w.begun = true
+	_ = http.NewResponseController(w.ResponseWriter).Flush() // HTTP/2 can
 }
 
 func (s *Server) enter() bool {
@@ -181,6 +215,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Close cuts off all requests and connections.
 func (s *Server) Close() {
 	s.closeDoor()
+	s.cut()
 	s.byListener.Stop()
 	s.byHTTP.Stop()
 }

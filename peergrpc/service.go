@@ -24,6 +24,7 @@ type service struct {
 	UnimplementedGroupCacheServer
 	answerer Answerer
 	opts     Options
+	cutting  context.Context // ends when requests are cut off
 }
 
 // Get implements GroupCacheServer.
@@ -124,10 +125,16 @@ func (s *service) answer(ctx context.Context, req *geecachepb.Request, fromPeer 
 		ctx, cancel = context.WithTimeout(ctx, pr.Timeout)
 		defer cancel()
 	}
-	if !fromPeer {
-		return s.answerer.AnswerClient(ctx, pr.Group, pr.Key)
+	if fromPeer {
+		reply = s.answerer.Answer(ctx, pr)
+	} else {
+		reply = s.answerer.AnswerClient(ctx, pr.Group, pr.Key)
 	}
-	return s.answerer.Answer(ctx, pr)
+	if reply.Code == geecache.CodeCanceled && s.cutting.Err() != nil {
+		// It was this node that left and not the caller, who is to ask another.
+		return geecache.PeerReply{Code: geecache.CodeDraining, Message: "the node was closed"}
+	}
+	return reply
 }
 
 // peerRequest checks req and turns it into a request of package geecache.
