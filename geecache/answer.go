@@ -33,7 +33,7 @@ func (n *Node) AnswerClient(ctx context.Context, group, key string) PeerReply {
 		return reply
 	}
 	g := n.Group(group)
-	a, err := g.miss(ctx, hashOf(key), key, true)
+	a, err := g.resolve(ctx, hashOf(key), key, true)
 	return n.replyOf(g, &a, err, start)
 }
 

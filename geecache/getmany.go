@@ -80,7 +80,7 @@ func (m *many) each(ctx context.Context, keys []string) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			a, err := m.g.miss(ctx, consistenthash.Hash(key), key, false)
+			a, err := m.g.miss(ctx, consistenthash.Hash(key), key)
 			m.put(key, &a, err)
 		})
 	}

@@ -108,7 +108,7 @@ func (g *Group) Get(ctx context.Context, key string) (ByteView, error) {
 		}
 		return ByteView{b: e.Value()}, nil
 	}
-	a, err := g.miss(ctx, hash, key, false)
+	a, err := g.miss(ctx, hash, key)
 	if err != nil {
 		return ByteView{}, err
 	}
@@ -160,7 +160,7 @@ func (g *Group) Lookup(ctx context.Context, key string) (Result, error) {
 		steps = append(steps, Step{self, "ring: the owner is " + m.peer.ID, 0})
 	}
 	asked := time.Now()
-	a, err := g.miss(ctx, hash, key, false)
+	a, err := g.miss(ctx, hash, key)
 	r := g.result(&a)
 	r.Steps = append(append(steps, a.steps...), g.lastSteps(&a, err, time.Since(asked))...)
 	return r, err
@@ -268,12 +268,11 @@ func (g *Group) keepHot(hash uint64, key string, a *answer) {
 	}
 }
 
-// miss answers for a key that is not in this node's memory. unmarked says that
-// the request may come from a peer that forwards (rule 6 of the read path).
-func (g *Group) miss(ctx context.Context, hash uint64, key string, unmarked bool) (answer, error) {
+// miss answers a caller of this process whose key is not in its memory.
+func (g *Group) miss(ctx context.Context, hash uint64, key string) (answer, error) {
 	g.misses.Add(1)
 	start := time.Now()
-	a, err := g.resolve(ctx, hash, key, unmarked)
+	a, err := g.resolve(ctx, hash, key, false)
 	if o := g.node.cfg.Observer; o != nil {
 		o.ObserveMiss(g.name, time.Since(start))
 	}
@@ -296,6 +295,8 @@ func (g *Group) countMiss(ctx context.Context, err error) {
 // this node: the fetch flight itself must not wait for it.
 var errLoadHere = errors.New("load here")
 
+// resolve answers for a key from a peer or from the source. unmarked says that
+// the request may come from a peer that forwards (rule 6 of the read path).
 func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked bool) (answer, error) {
 	if err := g.checkKey(key); err != nil {
 		return answer{}, err

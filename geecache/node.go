@@ -204,8 +204,9 @@ func (n *Node) Ready() bool { return n.state.Load() == stateServing }
 
 // Drain makes the node leave: it is ready no more, its peers are told and ask
 // others for its keys, and it waits until the requests in flight have ended or
-// ctx has, whose error it then returns. What it has in memory it still answers.
-// A node that has been drained can only be closed.
+// ctx has, whose error it then returns. Meanwhile it answers what it has in
+// memory; when Drain returns, its port is closed. A node that has been drained
+// can only be closed.
 func (n *Node) Drain(ctx context.Context) error {
 	for {
 		st := n.state.Load()
@@ -233,11 +234,17 @@ func (n *Node) Drain(ctx context.Context) error {
 			return fmt.Errorf("geecache: drain: requests are still in flight: %w", context.Cause(ctx))
 		}
 	}
+	if err := n.server.Shutdown(ctx); err != nil {
+		return fmt.Errorf("geecache: drain: connections are still busy: %w", err)
+	}
 	return nil
 }
 
 // busy reports whether a request is in flight.
 func (n *Node) busy() bool {
+	if n.streams.stats().inFlight > 0 {
+		return true
+	}
 	for _, g := range *n.groups.Load() {
 		if g.loads.Stats().InFlight > 0 || g.fetches.Stats().InFlight > 0 || g.plain.Stats().InFlight > 0 {
 			return true
