@@ -73,14 +73,12 @@ func (f *clientFlags) register(cmd *cobra.Command, timeout time.Duration) {
 	flags.StringVar(&f.addr, "addr", defaultAddr, "host:port of the API server or of any node, or its URL")
 	flags.DurationVar(&f.timeout, "timeout", timeout, "how long to wait for an answer")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
-	cmd.SilenceUsage = true
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return failed(err) })
 }
 
 // client makes the client that the flags ask for.
 func (f *clientFlags) client() (*client, error) {
 	if f.timeout <= 0 {
-		return nil, fmt.Errorf("--timeout: %v: use a positive duration such as 5s", f.timeout)
+		return nil, usagef("--timeout: %v: use a positive duration such as 5s", f.timeout)
 	}
 	return newClient(f.addr, f.timeout)
 }
@@ -95,7 +93,7 @@ type client struct {
 func newClient(addr string, timeout time.Duration) (*client, error) {
 	base, err := parseAddr(addr)
 	if err != nil {
-		return nil, fmt.Errorf("--addr: %w", err)
+		return nil, usagef("--addr: %w", err)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil // nodes are asked directly, wherever the user's proxy is

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/geecache/geecache/consistenthash"
@@ -22,25 +20,11 @@ import (
 	"github.com/geecache/geecache/geecachepb"
 )
 
-// runCommand runs a command as main does, and returns what it wrote and its
-// exit status.
-func runCommand(t *testing.T, cmd *cobra.Command, args ...string) (out, errOut string, code int) {
+// run runs a command line as main does.
+func run(t *testing.T, args ...string) (out, errOut string, code int) {
 	t.Helper()
 	var o, e bytes.Buffer
-	cmd.SetArgs(args)
-	cmd.SetOut(&o)
-	cmd.SetErr(&e)
-	cmd.SetIn(strings.NewReader(""))
-	cmd.SilenceErrors = true
-	err := cmd.ExecuteContext(t.Context())
-	if err != nil {
-		fmt.Fprintln(&e, err)
-		code = 1
-		var status interface{ ExitCode() int }
-		if errors.As(err, &status) {
-			code = status.ExitCode()
-		}
-	}
+	code = Run(t.Context(), args, strings.NewReader(""), &o, &e)
 	return o.String(), e.String(), code
 }
 
@@ -79,7 +63,7 @@ func (n *fakeNode) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.answer(w, r.FormValue("group"), r.FormValue("key"), false)
 	case path == "/api/explain" && n.api:
 		reply(explanation{
-			Key: r.FormValue("key"), Group: r.FormValue("group"), From: "peer", Node: "b", PeerFrom: "load", TTL: "1m0s",
+			Key: r.FormValue("key"), Group: r.FormValue("group"), From: "peer", Node: "b", PeerFrom: "load", TTL: "1m0s", Bytes: 3, Took: "51.02ms",
 			Owners: []string{"b", "c"},
 			Steps: []geecache.Step{
 				{Node: "a", What: "main cache: miss, hot cache: miss"},
@@ -118,7 +102,7 @@ func TestGetWritesTheValueAsItIs(t *testing.T) {
 		n.api = api
 		n.values = map[string]string{"Tom": "630", "": "empty key", ".": "dot", "a/b %2F": "odd", "bin": "\x00\xff\n"}
 		for key, want := range n.values {
-			out, errOut, code := runCommand(t, newGetCommand(), "--addr", n.addr(), "--", key)
+			out, errOut, code := run(t, "get", "--addr", n.addr(), "--", key)
 			if out != want || errOut != "" || code != 0 {
 				t.Errorf("api=%v: get %q: %q, %q, status %d; want %q", api, key, out, errOut, code, want)
 			}
@@ -146,7 +130,7 @@ func TestGetStatuses(t *testing.T) {
 		{[]string{}, 2, "no key given"},
 		{[]string{"--nonsense"}, 2, "--nonsense"},
 	} {
-		_, errOut, code := runCommand(t, newGetCommand(), tc.args...)
+		_, errOut, code := run(t, append([]string{"get"}, tc.args...)...)
 		if code != tc.code || !strings.Contains(errOut, tc.want) {
 			t.Errorf("get %q: status %d, %q; want %d, %q", tc.args, code, errOut, tc.code, tc.want)
 		}
@@ -170,7 +154,7 @@ func TestGetTellsAHangingNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	_, errOut, code := runCommand(t, newGetCommand(), "Tom", "--addr", l.Addr().String(), "--timeout", "50ms")
+	_, errOut, code := run(t, "get", "Tom", "--addr", l.Addr().String(), "--timeout", "50ms")
 	if code != 2 || !strings.Contains(errOut, "did not answer within 50ms") {
 		t.Errorf("status %d, %q", code, errOut)
 	}
@@ -180,7 +164,7 @@ func TestGetJSON(t *testing.T) {
 	n := newFakeNode(t, "a")
 	n.api = true
 	n.values = map[string]string{"Tom": "630", "bin": "\xff"}
-	out, _, code := runCommand(t, newGetCommand(), "Tom", "bin", "kkk", "--json", "--addr", n.addr())
+	out, _, code := run(t, "get", "Tom", "bin", "kkk", "--json", "--addr", n.addr())
 	if code != 1 {
 		t.Errorf("status %d, want 1", code)
 	}
@@ -209,20 +193,20 @@ func TestGetJSON(t *testing.T) {
 func TestGetExplain(t *testing.T) {
 	n := newFakeNode(t, "a")
 	n.api = true
-	out, errOut, code := runCommand(t, newGetCommand(), "Tom", "--explain", "--addr", n.addr())
+	out, errOut, code := run(t, "get", "Tom", "--explain", "--addr", n.addr())
 	want := `Tom  group scores  owner b  stand-ins c
 
 NODE  STEP                                  TIME
 a     main cache: miss, hot cache: miss        -
 b     load from the source               50.12ms
 
-from: peer b (load)  ttl 1m0s
+from: peer b (load)  3 bytes  ttl 1m0s  in 51.02ms
 `
 	if out != want || errOut != "" || code != 0 {
 		t.Errorf("status %d, %q\n%s\nwant\n%s", code, errOut, out, want)
 	}
 	n.api = false
-	if _, errOut, code = runCommand(t, newGetCommand(), "Tom", "--explain", "--addr", n.addr()); code != 2 || !strings.Contains(errOut, "is a cache node") {
+	if _, errOut, code = run(t, "get", "Tom", "--explain", "--addr", n.addr()); code != 2 || !strings.Contains(errOut, "is a cache node") {
 		t.Errorf("of a cache node: status %d, %q", code, errOut)
 	}
 }
@@ -244,7 +228,7 @@ func fakeCluster(t *testing.T) (a, b, c *fakeNode, gone string) {
 
 func TestRing(t *testing.T) {
 	a, _, c, gone := fakeCluster(t)
-	out, errOut, code := runCommand(t, newRingCommand(), "Tom", "\x00", "--addr", a.addr())
+	out, errOut, code := run(t, "ring", "Tom", "\x00", "--addr", a.addr())
 	if code != 0 {
 		t.Fatalf("status %d: %s", code, errOut)
 	}
@@ -258,7 +242,7 @@ func TestRing(t *testing.T) {
 	}
 
 	c.stats.Epoch = "00000000000000bb"
-	out, errOut, code = runCommand(t, newRingCommand(), "Tom", "--addr", a.addr())
+	out, errOut, code = run(t, "ring", "Tom", "--addr", a.addr())
 	if code != 1 || !strings.Contains(out, "c has 00000000000000bb") || !strings.Contains(errOut, "do not agree") {
 		t.Errorf("with two epochs: status %d, %q\n%s", code, errOut, out)
 	}
@@ -266,7 +250,7 @@ func TestRing(t *testing.T) {
 
 func TestRingJSONAgreesWithTheRing(t *testing.T) {
 	a, _, _, _ := fakeCluster(t)
-	out, _, code := runCommand(t, newRingCommand(), "Tom", "user:7", "--json", "--addr", a.addr())
+	out, _, code := run(t, "ring", "Tom", "user:7", "--json", "--addr", a.addr())
 	var v ringView
 	if err := json.Unmarshal([]byte(out), &v); err != nil || code != 0 {
 		t.Fatalf("status %d, %v: %s", code, err, out)
@@ -300,7 +284,7 @@ func TestStats(t *testing.T) {
 		Main: geecache.CacheStats{Entries: 10, Bytes: 2048, EvictedCapacity: 3},
 	}}
 	c.stats.Groups = []geecache.GroupStats{{Name: "scores", Served: 30, ServedHits: 20, LoadsStandIn: 10}, {Name: "other", Served: 7}}
-	out, errOut, code := runCommand(t, newStatsCommand(), "--group", "scores", "--json", "--addr", a.addr())
+	out, errOut, code := run(t, "stats", "--group", "scores", "--json", "--addr", a.addr())
 	if code != 0 {
 		t.Fatalf("status %d: %s", code, errOut)
 	}
@@ -318,16 +302,16 @@ func TestStats(t *testing.T) {
 	if s.Total.outside() != 100 || s.Total.hitsOutside() != 80 {
 		t.Errorf("from outside: %d, hits %d; want 100, 80", s.Total.outside(), s.Total.hitsOutside())
 	}
-	out, _, _ = runCommand(t, newStatsCommand(), "--addr", a.addr())
+	out, _, _ = run(t, "stats", "--addr", a.addr())
 	for _, want := range []string{"nothing listens on " + gone, "2.0 KiB", "20.0%", "80.0%"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("%q is not in\n%s", want, out)
 		}
 	}
-	if _, errOut, code = runCommand(t, newStatsCommand(), "--group", "nope", "--addr", a.addr()); code != 2 || !strings.Contains(errOut, "there are: scores, other") {
+	if _, errOut, code = run(t, "stats", "--group", "nope", "--addr", a.addr()); code != 2 || !strings.Contains(errOut, "there are: scores, other") {
 		t.Errorf("unknown group: status %d, %q", code, errOut)
 	}
-	if _, errOut, code = runCommand(t, newStatsCommand(), "extra"); code != 2 {
+	if _, errOut, code = run(t, "stats", "extra"); code != 2 {
 		t.Errorf("an argument: status %d, %q", code, errOut)
 	}
 }
@@ -359,7 +343,7 @@ func TestTopMergesNodes(t *testing.T) {
 	a, b, c, _ := fakeCluster(t)
 	b.top = []geecache.KeyCount{{Key: "hot", Count: 640}, {Key: "warm\n", Count: 128}}
 	c.top = []geecache.KeyCount{{Key: "hot", Count: 64}, {Key: "cold", Count: 64}}
-	out, errOut, code := runCommand(t, newTopCommand(), "-n", "2", "--addr", a.addr())
+	out, errOut, code := run(t, "top", "-n", "2", "--addr", a.addr())
 	if code != 0 {
 		t.Fatalf("status %d: %s", code, errOut)
 	}
@@ -370,7 +354,7 @@ func TestTopMergesNodes(t *testing.T) {
 	if strings.Contains(out, "cold") {
 		t.Errorf("more than two keys:\n%s", out)
 	}
-	if _, errOut, code := runCommand(t, newTopCommand(), "-n", "0"); code != 2 || !strings.Contains(errOut, "-n") {
+	if _, errOut, code := run(t, "top", "-n", "0"); code != 2 || !strings.Contains(errOut, "-n") {
 		t.Errorf("-n 0: status %d, %q", code, errOut)
 	}
 }
@@ -408,22 +392,22 @@ func TestSlowDB(t *testing.T) {
 	db := filepath.Join(dir, "a.db")
 	csv := filepath.Join(dir, "a.csv")
 	writeFile(t, csv, "key,value\nuser:1,one\nuser:2,two\n")
-	out, errOut, code := runCommand(t, newSlowDBCommand(), "import", csv, "--db", "slowdb://"+db)
+	out, errOut, code := run(t, "slowdb", "import", csv, "--db", "slowdb://"+db)
 	if code != 0 || errOut != "" || !strings.HasPrefix(out, "imported 2 rows into "+db+" in ") {
 		t.Fatalf("status %d, %q, %q", code, out, errOut)
 	}
-	if out, _, code := runCommand(t, newSlowDBCommand(), "query", "user:2", "--db", db); out != "two" || code != 0 {
+	if out, _, code := run(t, "slowdb", "query", "user:2", "--db", db); out != "two" || code != 0 {
 		t.Errorf("query: %q, status %d", out, code)
 	}
-	if _, errOut, code := runCommand(t, newSlowDBCommand(), "query", "Tom", "--db", db); code != 1 || !strings.Contains(errOut, "Tom not exist") {
+	if _, errOut, code := run(t, "slowdb", "query", "Tom", "--db", db); code != 1 || !strings.Contains(errOut, "Tom not exist") {
 		t.Errorf("a new database has the demonstration's rows: status %d, %q", code, errOut)
 	}
 	lines := filepath.Join(dir, "rows") // no ending: it goes by the brace
 	writeFile(t, lines, ` {"key":"user:1","value":"uno"}`)
-	if _, errOut, code := runCommand(t, newSlowDBCommand(), "import", lines, "--db", db); code != 0 {
+	if _, errOut, code := run(t, "slowdb", "import", lines, "--db", db); code != 0 {
 		t.Errorf("import of JSON lines: status %d, %q", code, errOut)
 	}
-	if out, _, _ := runCommand(t, newSlowDBCommand(), "query", "user:1", "--db", db); out != "uno" {
+	if out, _, _ := run(t, "slowdb", "query", "user:1", "--db", db); out != "uno" {
 		t.Errorf("after the second import: %q", out)
 	}
 }
@@ -447,7 +431,7 @@ func TestSlowDBErrors(t *testing.T) {
 		{[]string{"query", "--db", "x.db"}, "give one KEY"},
 		{[]string{"drop"}, "there are import and query"},
 	} {
-		_, errOut, code := runCommand(t, newSlowDBCommand(), tc.args...)
+		_, errOut, code := run(t, append([]string{"slowdb"}, tc.args...)...)
 		if code != 2 || !strings.Contains(errOut, tc.want) {
 			t.Errorf("slowdb %q: status %d, %q; want 2, %q", tc.args, code, errOut, tc.want)
 		}

@@ -46,7 +46,7 @@ func newGetCommand() *cobra.Command {
 		Example: getExample,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return failed(errors.New("get: no key given: write `geecache get KEY`; the empty key is ''"))
+				return usagef("get: no key given: write `geecache get KEY`; the empty key is ''")
 			}
 			return nil
 		},
@@ -139,8 +139,11 @@ type explanation struct {
 	Node     string          `json:"node"`
 	PeerFrom string          `json:"peer_from"`
 	TTL      string          `json:"ttl"`
+	Bytes    int             `json:"bytes"`
+	Took     string          `json:"took"`
 	Owners   []string        `json:"owners"`
 	Steps    []geecache.Step `json:"steps"`
+	Code     string          `json:"code"` // a geecache.Code's name
 	Error    string          `json:"error"`
 }
 
@@ -200,8 +203,12 @@ func (e *explanation) verdict(p palette) string {
 	if e.From == geecache.FromPeer.String() {
 		text += fmt.Sprintf(" %s (%s)", e.Node, e.PeerFrom)
 	}
+	text += fmt.Sprintf("  %d bytes", e.Bytes)
 	if e.TTL != "" {
 		text += "  ttl " + e.TTL
+	}
+	if d, err := time.ParseDuration(e.Took); err == nil {
+		text += "  in " + shortDuration(d)
 	}
 	return text
 }
@@ -211,7 +218,7 @@ func (e *explanation) err() error {
 	switch {
 	case e.Error == "":
 		return nil
-	case e.Error == geecache.ErrNotFound.Error() || strings.HasSuffix(e.Error, " not exist"):
+	case geecache.ParseCode(e.Code) == geecache.CodeNotFound:
 		return geecache.ErrNotFound
 	}
 	return errors.New(e.Error)

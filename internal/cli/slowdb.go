@@ -40,7 +40,7 @@ func newSlowDBCommand() *cobra.Command {
 		Short: "Fill and ask the slow database, a source in one SQLite file",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
-				return failed(fmt.Errorf("slowdb: unknown command %q: there are import and query", args[0]))
+				return usagef("slowdb: unknown command %q: there are import and query", args[0])
 			}
 			return nil
 		},
@@ -59,7 +59,7 @@ func newSlowDBImportCommand() *cobra.Command {
 		Example: slowdbImportExample,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return failed(errors.New("slowdb import: give one FILE, or - for standard input"))
+				return usagef("slowdb import: give one FILE, or - for standard input")
 			}
 			return nil
 		},
@@ -82,7 +82,7 @@ func newSlowDBQueryCommand() *cobra.Command {
 		Example: `  geecache slowdb query user:7 --db 'slowdb:users.db?latency=0'`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 {
-				return failed(errors.New("slowdb query: give one KEY"))
+				return usagef("slowdb query: give one KEY")
 			}
 			return nil
 		},
@@ -96,27 +96,25 @@ func newSlowDBQueryCommand() *cobra.Command {
 
 func registerDB(cmd *cobra.Command, db *string) {
 	cmd.Flags().StringVar(db, "db", "", "the database: a file, or a URL such as slowdb:///var/lib/users.db")
-	cmd.SilenceUsage = true
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return failed(err) })
 }
 
 // slowdbConfig understands a file's name as well as a URL. There must be a file:
 // what is in memory ends with this command.
 func slowdbConfig(db string) (slowdb.Config, error) {
 	if db == "" {
-		return slowdb.Config{}, errors.New("--db is missing: name the database file, such as --db users.db")
+		return slowdb.Config{}, usagef("--db is missing: name the database file, such as --db users.db")
 	}
 	cfg := slowdb.Config{Path: db}
 	if strings.HasPrefix(db, "slowdb:") {
 		var err error
 		if cfg, err = slowdb.ParseURL(db); err != nil {
-			return cfg, fmt.Errorf("--db: %w", err)
+			return cfg, usagef("--db: %w", err)
 		}
 	} else if scheme, _, ok := strings.Cut(db, "://"); ok {
-		return cfg, fmt.Errorf("--db: %s is no slow database: use slowdb:///path or a file's name", scheme)
+		return cfg, usagef("--db: %s is no slow database: use slowdb:///path or a file's name", scheme)
 	}
 	if cfg.Path == "" {
-		return cfg, fmt.Errorf("--db: %s is a database in memory, which ends with this command: name a file", db)
+		return cfg, usagef("--db: %s is a database in memory, which ends with this command: name a file", db)
 	}
 	return cfg, nil
 }
@@ -172,7 +170,7 @@ func importFormat(format, file string, in *bufio.Reader) (string, error) {
 		return format, nil
 	case "auto":
 	default:
-		return "", fmt.Errorf("--format: %q: use csv, jsonl or auto", format)
+		return "", usagef("--format: %q: use csv, jsonl or auto", format)
 	}
 	switch strings.ToLower(filepath.Ext(file)) {
 	case ".csv":

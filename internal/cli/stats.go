@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -57,8 +56,6 @@ func newStatsCommand() *cobra.Command {
 	cmd.Flags().DurationVar(&f.interval, "interval", time.Second, "time between two looks of --watch")
 	return cmd
 }
-
-func noArgs(cmd *cobra.Command, args []string) error { return failed(cobra.NoArgs(cmd, args)) }
 
 func (f *statsFlags) run(ctx context.Context, out io.Writer) error {
 	c, err := f.client()
@@ -187,7 +184,7 @@ func newClusterStats(reports []nodeReport, group string, now time.Time) (*cluste
 		s.Nodes = append(s.Nodes, n)
 	}
 	if !found {
-		return nil, fmt.Errorf("--group: no node has a group %q; there are: %s", group, strings.Join(distinct(names), ", "))
+		return nil, usagef("--group: no node has a group %q; there are: %s", group, strings.Join(distinct(names), ", "))
 	}
 	return s, nil
 }

@@ -197,7 +197,7 @@ func percentText(part, whole int64) string {
 // Only an error of the first call, which is likely the user's, ends it.
 func watch(ctx context.Context, out io.Writer, every time.Duration, draw func(context.Context) (string, error)) error {
 	if every <= 0 {
-		return fmt.Errorf("--interval: %v: use a positive duration such as 1s", every)
+		return usagef("--interval: %v: use a positive duration such as 1s", every)
 	}
 	height, live := onTerminal(out)
 	ticker := time.NewTicker(every)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/url"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"sync"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
@@ -66,7 +64,7 @@ func newTopCommand() *cobra.Command {
 
 func (f *topFlags) run(ctx context.Context, out io.Writer) error {
 	if f.n < 1 || f.n > maxTop {
-		return fmt.Errorf("-n: %d: use 1 to %d", f.n, maxTop)
+		return usagef("-n: %d: use 1 to %d", f.n, maxTop)
 	}
 	c, err := f.client()
 	if err != nil {
@@ -107,10 +105,9 @@ type topKeys struct {
 
 // A topKey is a key with its count, over all nodes.
 type topKey struct {
-	Key       string `json:"key"`
-	KeyBase64 []byte `json:"key_base64,omitempty"`
-	Count     int64  `json:"count"`
-	Nodes     int    `json:"nodes"`
+	Key   string `json:"key"`
+	Count int64  `json:"count"`
+	Nodes int    `json:"nodes"`
 }
 
 // A topView is one look at all nodes.
@@ -164,9 +161,6 @@ func mergeTop(tops []topKeys) []topKey {
 			s := sums[k.Key]
 			if s == nil {
 				s = &topKey{Key: k.Key}
-				if !utf8.ValidString(k.Key) {
-					s.KeyBase64 = []byte(k.Key)
-				}
 				sums[k.Key] = s
 			}
 			s.Count += k.Count
