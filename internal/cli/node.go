@@ -242,11 +242,11 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 }
 
 // runNode runs a node until a signal ends it. A second signal ends the process
-// at once: after the first one, signals have their usual effect again.
+// at once: a moment after the first one, signals have their usual effect again.
 func runNode(ctx context.Context, cfg node.Config) error {
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })
 	err := node.Run(ctx, cfg)
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%w: what was in flight after --drain-timeout %v has been cut off", err, cfg.DrainTimeout)

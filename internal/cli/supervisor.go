@@ -16,6 +16,10 @@ import (
 // errStopped: a signal asked for the end.
 var errStopped = errors.New("stopped by a signal")
 
+// sameSignal is how long after a signal further ones count as the same: some
+// programs send one to a process and then to its group.
+const sameSignal = 500 * time.Millisecond
+
 // A supervisor runs processes of this program: it starts them, passes their
 // logs on, says when one ends, and stops them. It is used by one goroutine.
 type supervisor struct {
@@ -152,6 +156,7 @@ func (s *supervisor) stop(within time.Duration, signals <-chan os.Signal) error 
 			errs = append(errs, fmt.Errorf("%s had ended before: %s", c.name, c.cmd.ProcessState))
 		}
 	}
+	begun := time.Now()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
 	killed := false
@@ -177,6 +182,9 @@ func (s *supervisor) stop(within time.Duration, signals <-chan os.Signal) error 
 				continue
 			case <-deadline.C:
 			case <-signals:
+				if time.Since(begun) < sameSignal {
+					continue
+				}
 			}
 			if !killed {
 				s.out.say(fmt.Sprintf("killing what is left: %d processes", s.running))

@@ -2,6 +2,7 @@ package node
 
 import (
 	"fmt"
+	"log/slog"
 	"strconv"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 // ProtocolVersion returns the version, "major.minor", of the protocol that the
 // nodes of this program speak.
 func ProtocolVersion() (string, error) {
-	n, err := geecache.New(geecache.Config{ID: "version"})
+	n, err := geecache.New(geecache.Config{ID: "version", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		return "", err
 	}
