@@ -78,16 +78,17 @@ func (s *testSource) askedBy(key string) []string {
 // A memNet joins the nodes of a test without sockets, so that they live in a
 // synctest bubble and fail when they are told to.
 type memNet struct {
-	mu    sync.Mutex
-	nodes map[string]*Node
-	fail  map[string]error                             // what asking the node ends with
-	hook  func(to string, req *PeerRequest) *PeerReply // answers in a node's place, if it is not nil
-	asked map[string]int                               // requests sent to the node
-	modes map[Mode]int
+	mu      sync.Mutex
+	nodes   map[string]*Node
+	fail    map[string]error                             // what asking the node ends with
+	hook    func(to string, req *PeerRequest) *PeerReply // answers in a node's place, if it is not nil
+	asked   map[string]int                               // requests sent to the node
+	modes   map[Mode]int
+	batches map[string]int // batches sent to the node
 }
 
 func newMemNet() *memNet {
-	return &memNet{nodes: map[string]*Node{}, fail: map[string]error{}, asked: map[string]int{}, modes: map[Mode]int{}}
+	return &memNet{nodes: map[string]*Node{}, fail: map[string]error{}, asked: map[string]int{}, modes: map[Mode]int{}, batches: map[string]int{}}
 }
 
 func (m *memNet) setFail(node string, err error) {
@@ -141,11 +142,22 @@ func (c *memClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, error
 }
 
 func (c *memClient) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
+	c.net.mu.Lock()
+	c.net.batches[c.addr]++
+	c.net.mu.Unlock()
 	replies, errs := make([]PeerReply, len(reqs)), make([]error, len(reqs))
+	var wg sync.WaitGroup
 	for i := range reqs {
-		replies[i], errs[i] = c.Get(ctx, &reqs[i])
+		wg.Go(func() { replies[i], errs[i] = c.Get(ctx, &reqs[i]) })
 	}
+	wg.Wait()
 	return replies, errs
+}
+
+func (m *memNet) batchesOf(node string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.batches[node]
 }
 
 func (c *memClient) Close() error { return nil }
