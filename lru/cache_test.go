@@ -506,8 +506,8 @@ func TestBytesAreHeap(t *testing.T) {
 			return int64(m.HeapAlloc)
 		}
 		before := heap()
-		c := newCache(t, lru.Config{MaxBytes: 8 << 20})
-		for i := 0; c.Stats().Evicted[lru.Capacity] < 1000; i++ {
+		c := newCache(t, lru.Config{MaxBytes: 4 << 20})
+		for i := 0; i%256 != 0 || c.Stats().Evicted[lru.Capacity] < 256; i++ {
 			add(t, c, fmt.Sprintf("user:%012d", i), string(make([]byte, size)))
 		}
 		ratio := float64(heap()-before) / float64(c.Stats().Bytes)

@@ -94,11 +94,12 @@ func (m *model) remove(key string) bool {
 	return i >= 0
 }
 
-// An op is one step of a fuzzed history, read from two bytes.
+// An op is one step of a fuzzed history, read from two bytes. A history has at
+// most 300, so that the fuzzer tries many.
 type op struct{ code, key, arg byte }
 
 func ops(data []byte) (list []op) {
-	for ; len(data) >= 2; data = data[2:] {
+	for ; len(data) >= 2 && len(list) < 300; data = data[2:] {
 		list = append(list, op{data[0] % 8, data[0] / 8, data[1]})
 	}
 	return list
@@ -123,8 +124,8 @@ func (o op) item(i int, now, budget int64) (key, value string, expires int64) {
 func seeds(f *testing.F) {
 	f.Add([]byte("\x00\x10\x08\x20\x04\x00\x0c\x00"), uint16(2000))
 	rng := rand.New(rand.NewPCG(5, 6))
-	for _, budget := range []uint16{0, 300, 3000, 20000} {
-		b := make([]byte, 2000)
+	for _, budget := range []uint16{0, 300, 3000, 8000} {
+		b := make([]byte, 600)
 		for i := range b {
 			b[i] = byte(rng.Uint32())
 		}
@@ -138,7 +139,7 @@ func seeds(f *testing.F) {
 func FuzzAgainstModel(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte, budget uint16) {
-		m := &model{max: int64(budget) + 1, now: 100}
+		m := &model{max: int64(budget%8192) + 1, now: 100}
 		c, left := recorded(t, lru.Config{MaxBytes: m.max, Shards: 1, Now: func() int64 { return m.now }})
 		for i, o := range ops(data) {
 			key, value, expires := o.item(i, m.now, m.max)
@@ -206,7 +207,7 @@ func FuzzShards(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte, budget uint16) {
 		now := int64(100)
-		maxBytes := int64(budget) + 1
+		maxBytes := int64(budget%8192) + 1
 		c, left := recorded(t, lru.Config{MaxBytes: maxBytes, Shards: 1 << (len(data) % 5), Now: func() int64 { return now }})
 		newest := map[string]modelEntry{}
 		added := 0
