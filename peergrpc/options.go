@@ -43,9 +43,10 @@ type Options struct {
 	// http.Server has the TLS. Default: none.
 	Creds credentials.TransportCredentials
 
-	// Observer is told how long requests took that were not answered from
-	// memory. Default: nobody.
-	Observer geecache.Observer
+	// Report is told how long requests took that were not answered from
+	// memory; protocol is "grpc". ReportServed of a geecache.Node is meant for
+	// it. It is called by many goroutines at once. Default: nobody.
+	Report func(group, protocol string, took time.Duration, code geecache.Code)
 
 	// Logger is told of panics. Default: slog.Default().
 	Logger *slog.Logger

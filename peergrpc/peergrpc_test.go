@@ -479,17 +479,7 @@ func TestOtherRequestsOfTheSharedPort(t *testing.T) {
 	}
 }
 
-// served records what an observer is told.
-type served struct {
-	geecache.Observer
-	got chan string
-}
-
-func (o served) ObserveServed(group, protocol string, d time.Duration, code geecache.Code) {
-	o.got <- fmt.Sprint(group, " ", protocol, " ", code, " ", d >= 0)
-}
-
-func TestObserverHearsOfWhatMemoryDidNotAnswer(t *testing.T) {
+func TestReportTellsOfWhatMemoryDidNotAnswer(t *testing.T) {
 	replies := map[string]geecache.PeerReply{
 		"hit":     {From: geecache.FromMain},
 		"hot":     {From: geecache.FromHot},
@@ -497,9 +487,11 @@ func TestObserverHearsOfWhatMemoryDidNotAnswer(t *testing.T) {
 		"missing": {Code: geecache.CodeNoGroup},
 		"fails":   {Code: geecache.CodeSource},
 	}
-	o := served{got: make(chan string, len(replies))}
+	told := make(chan string, len(replies))
 	opts := testOptions()
-	opts.Observer = o
+	opts.Report = func(group, protocol string, took time.Duration, code geecache.Code) {
+		told <- fmt.Sprint(group, " ", protocol, " ", code, " ", took >= 0)
+	}
 	a := both(func(_ context.Context, _, key string) geecache.PeerReply { return replies[key] })
 	peer := newPeer(t, serveHTTP(t, newServer(t, a, opts)), Transport{})
 	var reqs []geecache.PeerRequest
@@ -507,12 +499,12 @@ func TestObserverHearsOfWhatMemoryDidNotAnswer(t *testing.T) {
 		reqs = append(reqs, geecache.PeerRequest{Group: "g", Key: key})
 	}
 	peer.GetMany(testContext(t), reqs)
-	close(o.got)
+	close(told)
 	got := map[string]bool{}
-	for s := range o.got {
+	for s := range told {
 		got[s] = true
 	}
 	if want := map[string]bool{"g grpc ok true": true, "g grpc source true": true}; !reflect.DeepEqual(got, want) {
-		t.Errorf("the observer heard %v, want %v", got, want)
+		t.Errorf("told of %v, want %v", got, want)
 	}
 }

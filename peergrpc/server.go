@@ -19,8 +19,8 @@ import (
 )
 
 // An Answerer answers for keys. A geecache.Node is one. Its methods are called
-// by many goroutines at once and stop when ctx ends. The reply belongs to the
-// caller.
+// by many goroutines at once and return when ctx ends. The value of a reply is
+// read and never changed, so it may be the cache's own.
 type Answerer interface {
 	// Answer answers a request from a peer. It is never forwarded.
 	Answer(ctx context.Context, req *geecache.PeerRequest) geecache.PeerReply

@@ -114,7 +114,7 @@ func (s *service) answer(ctx context.Context, req *geecachepb.Request, fromPeer 
 			logPanic(s.opts.Logger, GroupCache_ServiceDesc.ServiceName, p)
 			reply = geecache.PeerReply{Code: geecache.CodeInternal, Message: "the node panicked"}
 		}
-		s.observe(req.GetGroup(), time.Since(start), &reply)
+		s.report(req.GetGroup(), time.Since(start), &reply)
 	}()
 	pr, err := s.peerRequest(ctx, req)
 	if err != nil {
@@ -167,10 +167,10 @@ func (s *service) peerRequest(ctx context.Context, req *geecachepb.Request) (*ge
 	return pr, nil
 }
 
-// observe tells the observer of an answer that did not come from memory. Names
-// of groups that do not exist are kept from it, because anyone can invent them.
-func (s *service) observe(group string, took time.Duration, reply *geecache.PeerReply) {
-	if s.opts.Observer == nil {
+// report tells of an answer that did not come from memory. Names of groups that
+// do not exist are left out, because anyone can invent them.
+func (s *service) report(group string, took time.Duration, reply *geecache.PeerReply) {
+	if s.opts.Report == nil {
 		return
 	}
 	switch reply.Code {
@@ -181,7 +181,7 @@ func (s *service) observe(group string, took time.Duration, reply *geecache.Peer
 	case geecache.CodeNoGroup, geecache.CodeBadRequest, geecache.CodeTooLarge, geecache.CodeMiss:
 		return
 	}
-	s.opts.Observer.ObserveServed(group, "grpc", took, reply.Code)
+	s.opts.Report(group, "grpc", took, reply.Code)
 }
 
 // fromPeer reports whether the request says that it is from a node of a
