@@ -115,7 +115,7 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&c.Warmup, "warmup", 0, "send so long before counting starts")
 	flags.DurationVar(&c.Timeout, "timeout", loadgen.DefaultTimeout, "of one request")
 	flags.IntVar(&c.MaxOutstanding, "max-outstanding", loadgen.DefaultMaxOutstanding, "requests on their way at once; what is due beyond that counts as dropped")
-	flags.IntVar(&c.HTTP.Connections, "connections", 0, "connections to a target; 0 for no limit")
+	flags.IntVar(&c.HTTP.Connections, "connections", loadgen.DefaultConnections, "connections to a target that are in use at once; requests beyond that wait")
 
 	flags.IntVar(&c.Keys.N, "keys", loadgen.DefaultKeyCount, "how many different keys")
 	flags.StringVar(&c.Keys.Format, "key-format", loadgen.DefaultKeyFormat, "key for a number, as in Go's fmt")

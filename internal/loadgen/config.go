@@ -21,6 +21,7 @@ const (
 	DefaultZipfS          = 1.0
 	DefaultKeepFailures   = 10
 	DefaultProgressEvery  = 500 * time.Millisecond
+	DefaultConnections    = 1024
 )
 
 // Arrivals is the pattern in which an open loop sends.
@@ -109,9 +110,10 @@ type HTTPOptions struct {
 	Header http.Header // sent with every request
 	TLS    *tls.Config
 
-	// Connections bounds the connections to one target; requests over it wait,
-	// and their wait is part of their latency. Zero means no bound but
-	// Config.MaxOutstanding.
+	// Connections bounds the connections to one target that are in use at once;
+	// DefaultConnections by default. Requests over it wait, which is part of
+	// their latency, and [Result.ConnectionWaits] tells of it. Without a bound, a
+	// generator that falls behind would spend itself on opening connections.
 	Connections int
 }
 
@@ -129,6 +131,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxOutstanding, DefaultMaxOutstanding)
 	setDefault(&c.KeepFailures, DefaultKeepFailures)
 	setDefault(&c.ProgressEvery, DefaultProgressEvery)
+	setDefault(&c.HTTP.Connections, DefaultConnections)
 	c.Keys = c.Keys.withDefaults()
 	if c.Expect == nil {
 		c.Expect = ExpectStatus()
@@ -167,7 +170,7 @@ func (c Config) Validate() error {
 	bad(c.MaxOutstanding > 0 && c.MaxOutstanding <= 1_000_000, "MaxOutstanding: %d: use 1 to 1,000,000", c.MaxOutstanding)
 	bad(c.KeepFailures >= 0, "KeepFailures: %d: use 0 or more", c.KeepFailures)
 	bad(c.ProgressEvery > 0, "ProgressEvery: %v: use a positive duration", c.ProgressEvery)
-	bad(c.HTTP.Connections >= 0, "HTTP.Connections: %d: use 0 for no bound", c.HTTP.Connections)
+	bad(c.HTTP.Connections > 0 && c.HTTP.Connections <= 1_000_000, "HTTP.Connections: %d: use 1 to 1,000,000", c.HTTP.Connections)
 	for i, raw := range c.URLs {
 		_, err := parseTemplate(raw, c.Group)
 		bad(err == nil, "URLs[%d]: %w", i, err)

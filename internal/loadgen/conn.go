@@ -3,6 +3,7 @@ package loadgen
 import (
 	"bufio"
 	"bytes"
+	"container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -26,10 +28,13 @@ import (
 type dialer struct {
 	addr  string
 	tls   *tls.Config   // nil for plain HTTP
-	limit chan struct{} // holds one for each connection in use; nil for no limit
+	limit chan struct{} // holds one for each connection in use
+	dials chan struct{} // holds one for each connection that is being opened
 	get   *http.Request // tells http.ReadResponse what is answered
+	waits atomic.Int64  // how often limit had to be waited for
 
 	mu     sync.Mutex // guards all below
+	queue  *list.List // of chan *conn: who waits for a connection, the longest first; empty while one is idle
 	idle   []*conn    // the one used last is at the end, and is used next
 	active map[*conn]struct{}
 	closed bool
@@ -43,7 +48,14 @@ type conn struct {
 }
 
 func newDialer(u *url.URL, o *HTTPOptions) *dialer {
-	d := &dialer{addr: u.Host, active: make(map[*conn]struct{}), get: &http.Request{Method: http.MethodGet}}
+	d := &dialer{
+		addr:   u.Host,
+		limit:  make(chan struct{}, o.Connections),
+		dials:  make(chan struct{}, maxDials),
+		get:    &http.Request{Method: http.MethodGet},
+		queue:  list.New(),
+		active: make(map[*conn]struct{}),
+	}
 	port := "80"
 	if u.Scheme == "https" {
 		port = "443"
@@ -59,38 +71,85 @@ func newDialer(u *url.URL, o *HTTPOptions) *dialer {
 	if u.Port() == "" {
 		d.addr = net.JoinHostPort(u.Hostname(), port)
 	}
-	if o.Connections > 0 {
-		d.limit = make(chan struct{}, o.Connections)
-	}
 	return d
 }
 
-// take returns an idle connection, or a new one if there is none or fresh is
-// asked for.
+// maxDials bounds how many connections are opened to a target at once. Without
+// a bound, a moment in which the machine is busy makes a request open a
+// connection that it would not have needed a moment later; opening it keeps the
+// machine busy, and so on until there is a connection for each request.
+const maxDials = 32
+
+// take returns an idle connection or, if there is none or fresh is asked for, a
+// new one. Who has to wait until a new one may be opened takes one that becomes
+// idle in the meantime.
 func (d *dialer) take(ctx context.Context, fresh bool) (*conn, error) {
-	if d.limit != nil {
+	select {
+	case d.limit <- struct{}{}:
+	default:
+		d.waits.Add(1)
 		select {
 		case d.limit <- struct{}{}:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
-	d.mu.Lock()
-	if n := len(d.idle); n > 0 && !fresh {
-		c := d.idle[n-1]
-		d.idle = d.idle[:n-1]
-		d.active[c] = struct{}{}
-		d.mu.Unlock()
-		c.reused = true
-		return c, nil
-	}
-	d.mu.Unlock()
-	c, err := d.dial(ctx)
+	c, err := d.takeWithin(ctx, fresh)
 	if err != nil {
-		d.release()
-		return nil, err
+		<-d.limit
 	}
-	return c, nil
+	return c, err
+}
+
+func (d *dialer) takeWithin(ctx context.Context, fresh bool) (*conn, error) {
+	var handed chan *conn // nil, so never ready, for who wants a fresh one
+	var place *list.Element
+	if !fresh {
+		d.mu.Lock()
+		if n := len(d.idle); n > 0 {
+			c := d.idle[n-1]
+			d.idle = d.idle[:n-1]
+			d.active[c] = struct{}{}
+			d.mu.Unlock()
+			c.reused = true
+			return c, nil
+		}
+		handed = make(chan *conn, 1)
+		place = d.queue.PushBack(handed)
+		d.mu.Unlock()
+	}
+	select {
+	case c := <-handed:
+		return c, nil
+	case <-ctx.Done():
+		if c := d.leave(place, handed); c != nil {
+			return c, nil // it will find out about ctx by itself
+		}
+		return nil, ctx.Err()
+	case d.dials <- struct{}{}:
+		defer func() { <-d.dials }()
+		if c := d.leave(place, handed); c != nil {
+			return c, nil
+		}
+		return d.dial(ctx)
+	}
+}
+
+// leave takes a place out of the queue. If a connection has been handed to it
+// already, that is returned.
+func (d *dialer) leave(place *list.Element, handed chan *conn) *conn {
+	if place == nil {
+		return nil
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	select {
+	case c := <-handed:
+		return c
+	default:
+		d.queue.Remove(place)
+		return nil
+	}
 }
 
 func (d *dialer) dial(ctx context.Context) (*conn, error) {
@@ -120,23 +179,30 @@ func (d *dialer) dial(ctx context.Context) (*conn, error) {
 
 // give takes a connection back: to be used again, or closed.
 func (d *dialer) give(c *conn, again bool) {
-	d.mu.Lock()
-	delete(d.active, c)
-	again = again && !d.closed
-	if again {
-		d.idle = append(d.idle, c)
-	}
-	d.mu.Unlock()
-	if !again {
+	if !d.keep(c, again) {
 		_ = c.Close() // nothing is lost with it
 	}
-	d.release()
+	<-d.limit
 }
 
-func (d *dialer) release() {
-	if d.limit != nil {
-		<-d.limit
+// keep hands a connection to the one who waits the longest, or else lays it
+// aside. It reports whether the connection stays open.
+func (d *dialer) keep(c *conn, again bool) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !again || d.closed {
+		delete(d.active, c)
+		return false
 	}
+	if first := d.queue.Front(); first != nil {
+		c.reused = true
+		// It has room: a place gets one connection and is then gone.
+		d.queue.Remove(first).(chan *conn) <- c
+		return true
+	}
+	delete(d.active, c)
+	d.idle = append(d.idle, c)
+	return true
 }
 
 // close closes all connections, and cuts off what is on its way on them.

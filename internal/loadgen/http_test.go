@@ -159,7 +159,7 @@ func TestHTTPConnectionsAreKeptAndBounded(t *testing.T) {
 	server.Start()
 	defer server.Close()
 	r := runHTTP(t, t.Context(), Config{URLs: []string{server.URL}, Callers: 8, Count: 500, HTTP: HTTPOptions{Connections: 3}})
-	if r.Completed != 500 || r.Failed != 0 || opened.Load() > 3 || most.Load() > 3 {
+	if r.Completed != 500 || r.Failed != 0 || opened.Load() > 3 || most.Load() > 3 || r.ConnectionWaits == 0 {
 		t.Errorf("completed %d, failed %d, %d connections opened, %d at once", r.Completed, r.Failed, opened.Load(), most.Load())
 	}
 }
@@ -169,7 +169,7 @@ func TestHTTPConnectionsAreKeptAndBounded(t *testing.T) {
 func TestHTTPStaleConnection(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(echo))
 	defer server.Close()
-	target, err := newHTTPTarget(server.URL, &Config{})
+	target, err := newHTTPTarget(server.URL, &Config{HTTP: HTTPOptions{Connections: 1}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,6 +45,10 @@ func (r *Result) Notes() []string {
 		add("%d requests were due while %d were outstanding, and were not sent; latencies do not show them",
 			n, r.Config.MaxOutstanding)
 	}
+	if r.ConnectionWaits > 0 && r.Mode == OpenLoop {
+		add("%d requests waited because all %d connections to a target were in use; latencies include that",
+			r.ConnectionWaits, r.Config.Connections)
+	}
 	if r.Mode == ClosedLoop {
 		add("closed loop: callers wait for answers, so a stall is seen once a caller; use a rate to measure latency")
 	}

@@ -44,6 +44,10 @@ type Result struct {
 	Throughput float64          `json:"throughput"` // completed requests per second
 	Failures   []Failure        `json:"failures,omitempty"`
 
+	// ConnectionWaits is how many requests found HTTPOptions.Connections in use,
+	// and had to wait. Those of the warm-up are counted too.
+	ConnectionWaits int64 `json:"connection_waits"`
+
 	WarmupRequests int64 `json:"warmup_requests"`
 	WarmupFailed   int64 `json:"warmup_failed"`
 
@@ -202,6 +206,9 @@ func (r *run) result() *Result {
 		stats := TargetStats{Target: t.name(), Latency: encodedStats(sum.targets[i].latency, sum.targets[i].max)}
 		stats.Outcomes, stats.Requests, stats.Failed = countOutcomes(&sum.targets[i].outcomes)
 		res.Targets = append(res.Targets, stats)
+		if h, ok := t.(*httpTarget); ok {
+			res.ConnectionWaits += h.dialer.waits.Load()
+		}
 	}
 	return res
 }
@@ -226,14 +233,16 @@ func (r *run) configInfo() ConfigInfo {
 	info := ConfigInfo{
 		Group: c.Group, Pick: c.Pick, Rate: c.Rate, Callers: c.Callers,
 		Duration: c.Duration, Count: c.Count, Warmup: c.Warmup, Timeout: c.Timeout,
-		Connections: c.HTTP.Connections,
-		Keys:        c.Keys.N, Distribution: c.Keys.Dist, Seed: c.Seed,
+		Keys: c.Keys.N, Distribution: c.Keys.Dist, Seed: c.Seed,
 	}
 	for _, t := range r.targets {
 		info.Targets = append(info.Targets, t.name())
 	}
 	if c.Callers == 0 {
 		info.Arrivals, info.MaxOutstanding = c.Arrivals, c.MaxOutstanding
+	}
+	if len(c.URLs) > 0 {
+		info.Connections = c.HTTP.Connections
 	}
 	if len(c.Keys.List) == 0 {
 		info.KeyFormat = c.Keys.Format

@@ -75,7 +75,7 @@ func TestKeysArriveAsTheyAre(t *testing.T) {
 	}))
 	defer server.Close()
 	for _, raw := range []string{server.URL, server.URL + "/_geecache/scores/{key}"} {
-		target, err := newHTTPTarget(raw, &Config{})
+		target, err := newHTTPTarget(raw, &Config{HTTP: HTTPOptions{Connections: 1}})
 		if err != nil {
 			t.Fatal(err)
 		}
