@@ -12,6 +12,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -27,6 +28,9 @@ var fuzzTarget = regexp.MustCompile(`(?m)^func (Fuzz\w+)\(\w+ \*testing\.F\)`)
 // the steps that follow. The workspace stops them when it closes.
 func servers(ctx context.Context, w *workspace) error {
 	script := w.path("scripts/test-servers")
+	// A state of this run's own: servers that somebody keeps running stay.
+	state := filepath.Join(os.TempDir(), fmt.Sprintf("geecache-test-%d", os.Getpid()))
+	w.env = append(w.env, "GEECACHE_TEST_STATE="+state)
 	w.cleanup = append(w.cleanup, func() {
 		fmt.Fprintln(w.out, "=== stopping the servers")
 		// The run's own context may have ended already.
@@ -66,7 +70,7 @@ func fuzz(ctx context.Context, w *workspace) error {
 			return err
 		}
 		for _, m := range fuzzTarget.FindAllSubmatch(src, -1) {
-			args := []string{"test", "-run=^$", "-fuzz=^" + string(m[1]) + "$", "-fuzztime=" + fuzzTime, "./" + path.Dir(f)}
+			args := []string{"test", "-vet=off", "-run=^$", "-fuzz=^" + string(m[1]) + "$", "-fuzztime=" + fuzzTime, "./" + path.Dir(f)}
 			if err := w.do(ctx, ".", "go", args...); err != nil {
 				return fmt.Errorf("%s: %s: %w", f, m[1], err)
 			}

@@ -119,7 +119,9 @@ func runSteps(ctx context.Context, w *workspace, steps []step) error {
 		summary = append(summary, s.name+" "+took)
 		fmt.Fprintf(w.out, "=== ok: %s, %s\n", s.name, took)
 	}
-	fmt.Fprintf(w.out, "=== ok: all %d steps, %s\n", len(steps), seconds(time.Since(begun)))
+	if len(steps) > 1 {
+		fmt.Fprintf(w.out, "=== ok: all %d steps, %s\n", len(steps), seconds(time.Since(begun)))
+	}
 	return nil
 }
 
