@@ -103,7 +103,7 @@ type nodeCounts struct {
 	Loads        int64 `json:"loads"`
 	LoadErrors   int64 `json:"load_errors"`
 	Suppressed   int64 `json:"suppressed"`
-	PeerRequests int64 `json:"peer_requests"`
+	PeerRequests int64 `json:"peer_requests"` // for keys, and for what a previous owner has in memory
 	PeerErrors   int64 `json:"peer_errors"`
 	Entries      int64 `json:"entries"`
 	Bytes        int64 `json:"bytes"`
@@ -118,7 +118,7 @@ func (n *nodeCounts) addGroup(g *geecache.GroupStats) {
 		Requests: hits + misses, Hits: hits, Misses: misses,
 		NotFound: g.NotFound, Errors: g.Errors,
 		Loads: g.Loads(), LoadErrors: g.LoadErrors, Suppressed: g.LoadFlightJoin + g.FetchJoin,
-		PeerRequests: g.PeerRequests, PeerErrors: g.PeerErrors,
+		PeerRequests: g.PeerRequests + g.HandoverAsks, PeerErrors: g.PeerErrors,
 		Entries:  g.Main.Entries + g.Hot.Entries,
 		Bytes:    g.Main.Bytes + g.Hot.Bytes,
 		MaxBytes: g.Main.MaxBytes + g.Hot.MaxBytes,
