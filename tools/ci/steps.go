@@ -54,8 +54,8 @@ func allSteps() []step {
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
-		{"race", "all tests, with the race detector, in random order", "go test repeats it with the -shuffle number that is printed", race},
-		{"unit", "all tests that need only Go", "go test repeats it with the -shuffle number that is printed", unit},
+		{"race", "all tests, with the race detector, in random order", "mend what fails, or give a test that skips what it needs; -shuffle=N with the number printed repeats an order", race},
+		{"unit", "all tests that need only Go", "mend what fails; -shuffle=N with the number printed repeats an order", unit},
 	}
 }
 
