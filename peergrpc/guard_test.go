@@ -46,7 +46,6 @@ func TestGuardFindsADeadPeer(t *testing.T) {
 			return ctx.Err()
 		})
 		defer g.close()
-		start := time.Now()
 		for range 3 { // again and again: a guard is not used up
 			ctxs := make([]context.Context, 10)
 			for i := range ctxs {
@@ -54,7 +53,7 @@ func TestGuardFindsADeadPeer(t *testing.T) {
 				defer done()
 				ctxs[i] = ctx
 			}
-			start = time.Now()
+			start := time.Now()
 			for _, ctx := range ctxs {
 				<-ctx.Done()
 				if !errors.Is(context.Cause(ctx), errSilent) {
