@@ -183,6 +183,7 @@ func (f *clusterFlags) supervise(ctx context.Context, out io.Writer, s *supervis
 		}
 	}
 	started := make(chan error, 1)
+	ready := false
 	err := func() error {
 		for _, addr := range nodes {
 			_, port, _ := net.SplitHostPort(addr)
@@ -201,6 +202,7 @@ func (f *clusterFlags) supervise(ctx context.Context, out io.Writer, s *supervis
 		return s.await(signals, started)
 	}()
 	if err == nil {
+		ready = true
 		if err = f.announce(out, s, time.Since(begun)); err == nil {
 			err = s.await(signals, nil)
 		}
@@ -209,7 +211,10 @@ func (f *clusterFlags) supervise(ctx context.Context, out io.Writer, s *supervis
 	if errors.Is(err, errStopped) {
 		err = nil
 	}
-	return errors.Join(err, s.stop(f.drain+killAfter, signals))
+	if stopErr := s.stop(f.drain+killAfter, signals); ready { // before, one is enough to know
+		err = errors.Join(err, stopErr)
+	}
+	return err
 }
 
 // A memberJSON is one process as --json tells of it.

@@ -63,7 +63,7 @@ type cacheFlags struct {
 func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	f.cacheBytes = 64 << 20
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
-	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceSchemes(), ", ")+" (default "+node.DefaultSource+")")
+	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
 	flags.StringVar(&f.query, "query", "", "query of an SQL source, with one parameter for the key")
 	flags.StringSliceVar(&f.groups, "group", []string{node.DefaultGroup}, "name of a group; repeat it for several. The first is the API's default")
 	flags.Var(&f.cacheBytes, "cache-bytes", "budget of each group's main cache")

@@ -38,7 +38,7 @@ func Main() int {
 // for a command line that makes no sense, or the command's own.
 func Run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	root := newRootCommand()
-	root.SetArgs(briefArgs(root, args))
+	root.SetArgs(briefArgs(args))
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
@@ -126,7 +126,27 @@ func flagError(cmd *cobra.Command, err error) error {
 		name := unknown.GetSpecifiedName()
 		return usagef("unknown flag --%s%s", name, didYouMean(name, names, "--"))
 	}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		return usagef("--%s is %q: %w", invalid.GetFlag().Name, invalid.GetValue(), remedy(invalid.GetFlag(), invalid.Unwrap()))
+	}
 	return &usageError{err}
+}
+
+// remedy returns what is wrong with a flag's value: the flag's own words, or,
+// for the types that come with the flags' parser, what to write instead.
+func remedy(f *pflag.Flag, err error) error {
+	switch f.Value.Type() {
+	case "bool":
+		return errors.New("use true or false")
+	case "int", "int64", "uint64":
+		return errors.New("use a number")
+	case "float64":
+		return errors.New("use a number such as 1.5")
+	case "duration":
+		return errors.New("use a duration such as 500ms, 10s or 5m")
+	}
+	return err
 }
 
 // didYouMean returns a question about the name that looks most like what was
@@ -176,7 +196,7 @@ func briefPorts() []string { return []string{"8001", "8002", "8003"} }
 // briefArgs understands the form without a command, geecache -port=8001 -api:
 // it is `geecache node` with flags that may have one dash. In that form the
 // peers are the nodes on ports 8001, 8002 and 8003, unless others are named.
-func briefArgs(root *cobra.Command, args []string) []string {
+func briefArgs(args []string) []string {
 	if len(args) == 0 || !strings.HasPrefix(args[0], "-") || args[0] == "-" || args[0] == "--" {
 		return args
 	}
@@ -186,18 +206,14 @@ func briefArgs(root *cobra.Command, args []string) []string {
 	case "-v", "-version", "--version":
 		return append([]string{"version"}, args[1:]...)
 	}
-	node, _, err := root.Find([]string{"node"})
-	if err != nil {
-		return args
-	}
-	out := []string{"node"}
+	var out []string
 	port, peers := "8001", false
 	if p, set := os.LookupEnv(envName("port")); set {
 		port = p
 	}
 	for i, arg := range args {
 		name, value, hasValue := strings.Cut(strings.TrimLeft(arg, "-"), "=")
-		if strings.HasPrefix(arg, "-") && node.Flags().Lookup(name) != nil {
+		if strings.HasPrefix(arg, "-") && len(name) > 1 {
 			arg = "--" + strings.TrimLeft(arg, "-")
 			peers = peers || name == "peers"
 			if name == "port" && hasValue {
@@ -208,12 +224,8 @@ func briefArgs(root *cobra.Command, args []string) []string {
 		}
 		out = append(out, arg)
 	}
-	if _, set := os.LookupEnv(envName("peers")); peers || set {
-		return out
+	if _, set := os.LookupEnv(envName("peers")); set || peers || !slices.Contains(briefPorts(), port) {
+		return append([]string{"node"}, out...)
 	}
-	ports := briefPorts()
-	if !slices.Contains(ports, port) {
-		return out
-	}
-	return append(out, "--peers=127.0.0.1:"+strings.Join(ports, ",127.0.0.1:"))
+	return append([]string{"node", "--peers=127.0.0.1:" + strings.Join(briefPorts(), ",127.0.0.1:")}, out...)
 }

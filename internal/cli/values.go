@@ -178,9 +178,10 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 			return
 		}
 		if e := flags.Set(f.Name, value); e != nil {
-			// pflag's error names the flag, which nobody wrote.
-			if in := errors.Unwrap(e); in != nil {
-				e = in
+			// That error names the flag, which nobody wrote.
+			var invalid *pflag.InvalidValueError
+			if errors.As(e, &invalid) {
+				e = remedy(f, invalid.Unwrap())
 			}
 			err = usagef("environment variable %s is %q: %w", name, value, e)
 		}

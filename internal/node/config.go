@@ -158,8 +158,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--api with --role client: a client serves the API on --listen already; leave --api out")
 	case c.Role == geecache.RoleClient && len(c.Peers) == 0:
 		return fmt.Errorf("--role client without --peers: a client owns nothing and never loads; name the nodes that it asks, e.g. --peers %s", DefaultListen)
-	case c.Role == geecache.RoleClient && c.Source != "":
-		return fmt.Errorf("--role client with --source: a client never loads; give the source to the nodes")
+	case c.Role == geecache.RoleClient && (c.Source != "" || c.Query != ""):
+		return fmt.Errorf("--role client with --source or --query: a client never loads; give the source to the nodes")
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout is %v: use a positive duration", c.DrainTimeout)
 	case c.Timings.DeadAfter < 0:
@@ -169,6 +169,15 @@ func (c Config) Validate() error {
 	}
 	if host, _, _ := net.SplitHostPort(c.Listen); c.Listen != "" && unspecified(host) && c.Advertise == "" && c.ID == "" && len(c.Peers) > 0 {
 		return fmt.Errorf("--listen %s is all interfaces: say with --advertise host:port how this node's peers reach it, the same as in their --peers", c.Listen)
+	}
+	if c.Source != "" || c.Query != "" {
+		source := c.Source
+		if source == "" {
+			source = DefaultSource
+		}
+		if _, err := parseSource(source, c.Query); err != nil {
+			return err
+		}
 	}
 	if err := c.checkExposure(); err != nil {
 		return err

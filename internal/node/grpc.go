@@ -21,12 +21,12 @@ func ProtocolVersion() (string, error) {
 }
 
 // newGRPC returns the gRPC server of a node's port.
-func newGRPC(n *geecache.Node, cfg Config, o geecache.Observer) (*peergrpc.Server, error) {
+func newGRPC(n *geecache.Node, cfg Config) (*peergrpc.Server, error) {
 	self := n.Stats()
 	return peergrpc.NewServer(n, peergrpc.Options{
-		Check:    func(cluster, id, version string) error { return checkPeer(self, cluster, id, version) },
-		Observer: o,
-		Logger:   cfg.Logger,
+		Check:  func(cluster, id, version string) error { return checkPeer(self, cluster, id, version) },
+		Report: n.ReportServed,
+		Logger: cfg.Logger,
 	})
 }
 

@@ -67,7 +67,9 @@ func (h handler) directory() string {
 	return "nothing is here: there are /_geecache/<group>/<key>, " + ops + "; the API is on another port"
 }
 
-func (h handler) serveHealth(w http.ResponseWriter, _ *http.Request) { writeText(w, http.StatusOK, "ok") }
+func (h handler) serveHealth(w http.ResponseWriter, _ *http.Request) {
+	writeText(w, http.StatusOK, "ok")
+}
 
 func (h handler) serveReady(w http.ResponseWriter, _ *http.Request) {
 	if !h.p.node.Ready() {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/metrics"
 	"github.com/geecache/geecache/peergrpc"
 )
 
@@ -102,56 +103,69 @@ func open(flag, addr string) (net.Listener, error) {
 }
 
 // newProcess puts a process together. It takes the listeners over.
-func newProcess(ctx context.Context, cfg Config, main, api net.Listener) (p *Process, err error) {
-	p = &Process{cfg: cfg, log: cfg.Logger, listener: api, metrics: http.NotFoundHandler()}
-	defer func() {
-		if err != nil {
-			if main != nil && p.node == nil { // otherwise the node closes it
-				err = errors.Join(err, main.Close())
-			}
-			err = errors.Join(err, p.close())
-		}
-	}()
+func newProcess(ctx context.Context, cfg Config, main, api net.Listener) (*Process, error) {
+	p := &Process{cfg: cfg, log: cfg.Logger, listener: api}
+	err := p.build(ctx, main)
+	if err == nil {
+		return p, nil
+	}
+	if main != nil && p.node == nil { // otherwise the node closes it
+		err = errors.Join(err, main.Close())
+	}
+	return nil, errors.Join(err, p.close())
+}
+
+// build makes the process's parts. main is the node's listener.
+func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
+	cfg := p.cfg
 	if cfg.Role == geecache.RoleNode {
 		if p.source, err = OpenSource(ctx, cfg.Source, cfg.Query); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	version, err := ProtocolVersion()
 	if err != nil {
-		return nil, err
+		return err
 	}
+	collector := metrics.NewCollector(nil)
+	registry, err := metrics.NewRegistry(collector)
+	if err != nil {
+		return err
+	}
+	p.metrics = metrics.Handler(registry)
 	onNode := &handler{p: p}
 	p.node, err = geecache.New(geecache.Config{
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
 		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, Logger: cfg.Logger,
+		Observer: collector,
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{Cluster: clusterOf(cfg), Version: version, Timings: cfg.Timings},
 		},
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
+	collector.Watch(p.node)
 	for _, name := range cfg.Groups {
 		var getter geecache.Getter
 		if p.source != nil {
 			getter = p.source
 		}
 		if _, err = p.node.NewGroup(name, getter, cfg.Group); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	if p.grpc, err = newGRPC(p.node, cfg, nil); err != nil {
-		return nil, err
+	if p.grpc, err = newGRPC(p.node, cfg); err != nil {
+		return err
 	}
-	if api != nil {
+	if p.listener != nil {
 		if p.api, err = NewAPI(p.node, cfg.Groups[0], cfg.API); err != nil {
-			return nil, err
+			return err
 		}
 		p.server = p.newServer(onNode)
 	}
-	return p, nil
+	return nil
 }
 
 // clusterOf returns the cluster's ID as the node will have it.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/source/slowdb"
+	"github.com/geecache/geecache/source/sql"
 )
 
 // A Source is a group's source with an end.
@@ -18,27 +19,31 @@ type Source interface {
 	io.Closer
 }
 
-// A sourceOpener opens the sources of some schemes.
-type sourceOpener struct {
+// An opener opens a source whose configuration has been found to make sense.
+type opener func(ctx context.Context) (Source, error)
+
+// A sourceKind is a kind of source that URLs of some schemes name.
+type sourceKind struct {
 	schemes []string
 	usage   string // an example of a URL
-	// queries says that --query means something to it.
-	queries bool
-	open    func(ctx context.Context, raw, query string) (Source, error)
+	queries bool   // --query means something to it
+	parse   func(raw, query string) (opener, error)
 }
 
-// sourceOpeners returns all kinds of source.
-func sourceOpeners() []sourceOpener {
-	return []sourceOpener{
-		{schemes: []string{"slowdb"}, usage: "slowdb:scores.db?latency=50ms", open: openSlowDB},
+// sourceKinds returns all kinds of source.
+func sourceKinds() []sourceKind {
+	return []sourceKind{
+		{schemes: []string{"slowdb"}, usage: "slowdb:users.db?latency=50ms", parse: parseSlowDB},
+		{schemes: []string{"postgres", "postgresql"}, usage: "postgres://user@host/db", queries: true, parse: parseSQL},
+		{schemes: []string{"mysql", "mariadb"}, usage: "mysql://user@host/db", queries: true, parse: parseSQL},
 	}
 }
 
-// SourceSchemes returns an example of a URL for each kind of source.
-func SourceSchemes() []string {
+// SourceExamples returns an example of a URL for each kind of source.
+func SourceExamples() []string {
 	var all []string
-	for _, o := range sourceOpeners() {
-		all = append(all, o.usage)
+	for _, k := range sourceKinds() {
+		all = append(all, k.usage)
 	}
 	return all
 }
@@ -47,40 +52,72 @@ func SourceSchemes() []string {
 // query of a database, empty for its default. Errors do not tell the URL's
 // password.
 func OpenSource(ctx context.Context, raw, query string) (Source, error) {
-	scheme, _, found := strings.Cut(raw, ":")
-	if !found {
-		return nil, fmt.Errorf("--source %q: use a URL such as %s", raw, strings.Join(SourceSchemes(), ", "))
-	}
-	for _, o := range sourceOpeners() {
-		if !slices.Contains(o.schemes, strings.ToLower(scheme)) {
-			continue
-		}
-		if query != "" && !o.queries {
-			return nil, fmt.Errorf("--query is for SQL databases, and --source is %s", RedactURL(raw))
-		}
-		s, err := o.open(ctx, raw, query)
-		if err != nil {
-			return nil, fmt.Errorf("--source %s: %w", RedactURL(raw), err)
-		}
-		return s, nil
-	}
-	return nil, fmt.Errorf("--source: nothing opens %q: use a URL such as %s", scheme+":", strings.Join(SourceSchemes(), ", "))
-}
-
-func openSlowDB(ctx context.Context, raw, _ string) (Source, error) {
-	cfg, err := slowdb.ParseURL(raw)
+	open, err := parseSource(raw, query)
 	if err != nil {
 		return nil, err
 	}
-	return slowdb.Open(ctx, cfg)
+	s, err := open(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("--source %s: %w", RedactURL(raw), err)
+	}
+	return s, nil
 }
 
-// RedactURL returns a URL as it may be shown: without its password.
+// parseSource reads a URL without opening anything.
+func parseSource(raw, query string) (opener, error) {
+	scheme, _, found := strings.Cut(raw, ":")
+	if !found {
+		return nil, fmt.Errorf("--source %q: use a URL such as %s", raw, strings.Join(SourceExamples(), ", "))
+	}
+	for _, k := range sourceKinds() {
+		if !slices.Contains(k.schemes, strings.ToLower(scheme)) {
+			continue
+		}
+		if query != "" && !k.queries {
+			return nil, fmt.Errorf("--query is for SQL databases, and --source is %s", RedactURL(raw))
+		}
+		open, err := k.parse(raw, query)
+		if err != nil {
+			return nil, fmt.Errorf("--source: %w", err)
+		}
+		return open, nil
+	}
+	return nil, fmt.Errorf("--source: nothing opens %q: use a URL such as %s", scheme+":", strings.Join(SourceExamples(), ", "))
+}
+
+func parseSlowDB(raw, _ string) (opener, error) {
+	cfg, err := slowdb.ParseURL(raw)
+	return func(ctx context.Context) (Source, error) { return opened(slowdb.Open(ctx, cfg)) }, err
+}
+
+func parseSQL(raw, query string) (opener, error) {
+	cfg, err := sql.ParseURL(raw)
+	if err == nil {
+		cfg.Query = query
+		err = cfg.Validate()
+	}
+	return func(ctx context.Context) (Source, error) { return opened(sql.Open(ctx, cfg)) }, err
+}
+
+// opened passes on what a source's Open returns. A nil pointer must not become
+// a Source that is not nil.
+func opened[S Source](s S, err error) (Source, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// RedactURL returns a source's URL as it may be shown: user, password and
+// parameters of a server's URL may be secret.
 func RedactURL(raw string) string {
 	u, err := url.Parse(raw)
 	if err != nil {
 		scheme, _, _ := strings.Cut(raw, ":")
 		return scheme + ":..."
 	}
-	return u.Redacted()
+	if u.Host == "" {
+		return raw
+	}
+	return u.Scheme + "://" + u.Host + u.Path
 }
