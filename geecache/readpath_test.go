@@ -201,6 +201,23 @@ func TestRule5LocalAndRemoteCallersShareTheOwnersLoad(t *testing.T) {
 	})
 }
 
+func TestRule5FetchThatFallsBackEndsBeforeTheLoadBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 2, GroupConfig{})
+		defer c.close()
+		c.src.delay = time.Second
+		c.net.setFail("n1", fmt.Errorf("%w: gone", ErrPeerTrouble))
+		key := c.keyOwnedBy("n1", "n0")
+		var wg sync.WaitGroup
+		wg.Go(func() { mustGet(t, c.g(0), key) })
+		synctest.Wait()
+		s := c.g(0).Stats()
+		wantCount(t, "loads in flight", s.LoadsInFlight, 1)
+		wantCount(t, "fetches in flight, waiting for the load", s.FetchesInFlight, 0)
+		wg.Wait()
+	})
+}
+
 func TestRule6MarkedRequestsAreNeverForwarded(t *testing.T) {
 	c := newTestCluster(t, 3, GroupConfig{})
 	defer c.close()
