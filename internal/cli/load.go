@@ -19,19 +19,6 @@ import (
 	"github.com/geecache/geecache/internal/loadgen"
 )
 
-// loadError ends `geecache load` with an exit status: 1 if too many requests
-// failed, 2 if the command line made no sense.
-type loadError struct {
-	err  error
-	code int
-}
-
-func (e *loadError) Error() string { return e.err.Error() }
-func (e *loadError) Unwrap() error { return e.err }
-func (e *loadError) ExitCode() int { return e.code }
-
-func loadUsage(err error) error { return &loadError{err: err, code: 2} }
-
 // loadFlags are the flags of `geecache load` that are not fields of a
 // loadgen.Config as they are.
 type loadFlags struct {
@@ -85,18 +72,16 @@ func newLoadCommand() *cobra.Command {
 		Short:   "Send requests at a given rate, check the answers, measure latency",
 		Long:    loadLong,
 		Example: loadExample,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if err := cobra.NoArgs(cmd, args); err != nil {
-				return loadUsage(fmt.Errorf("%w: targets are given with --target", err))
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("load takes no arguments, and %q is one: targets are given with --target", args[0])
 			}
 			return nil
 		},
-		SilenceUsage: true,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return f.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
 		},
 	}
-	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return loadUsage(err) })
 	f.register(cmd)
 	return cmd
 }
@@ -141,15 +126,15 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 // or benchmark lines, the table go to errOut.
 func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 	if err := f.complete(); err != nil {
-		return loadUsage(err)
+		return &usageError{err}
 	}
 	if err := f.cfg.Validate(); err != nil {
-		return loadUsage(err)
+		return &usageError{err}
 	}
 	// Opened now: a file that cannot be written should not cost a long run.
 	sinks, err := f.openSinks(out)
 	if err != nil {
-		return loadUsage(err)
+		return &usageError{err}
 	}
 	defer sinks.close()
 
@@ -168,7 +153,7 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 		view.Clear()
 	}
 	if err != nil {
-		return loadUsage(err)
+		return &usageError{err}
 	}
 	table := out
 	if f.json == "-" || f.bench == "-" {
@@ -181,8 +166,8 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 		return fmt.Errorf("load: report: %w", err)
 	}
 	if !result.WithinErrors(f.maxErrors) {
-		return &loadError{code: 1, err: fmt.Errorf("load: %d of %d requests failed (--max-errors %d)",
-			result.Failed, result.Requests, f.maxErrors)}
+		return fmt.Errorf("load: %d of %d requests failed (--max-errors %d)",
+			result.Failed, result.Requests, f.maxErrors)
 	}
 	return nil
 }

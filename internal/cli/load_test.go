@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -18,21 +17,8 @@ import (
 // runLoad runs `geecache load` and returns what it printed and its exit status.
 func runLoad(t *testing.T, ctx context.Context, args ...string) (out, errOut string, code int) {
 	t.Helper()
-	cmd := newLoadCommand()
 	var outBuf, errBuf bytes.Buffer
-	cmd.SetOut(&outBuf)
-	cmd.SetErr(&errBuf)
-	cmd.SetArgs(args)
-	cmd.SilenceErrors = true
-	err := cmd.ExecuteContext(ctx)
-	if err != nil {
-		code = 1
-		errBuf.WriteString(err.Error())
-		var status interface{ ExitCode() int }
-		if errors.As(err, &status) {
-			code = status.ExitCode()
-		}
-	}
+	code = Run(ctx, append([]string{"load"}, args...), strings.NewReader(""), &outBuf, &errBuf)
 	return outBuf.String(), errBuf.String(), code
 }
 
