@@ -54,6 +54,7 @@ func (n *Node) newServer() *http.Server {
 		Handler:           n,
 		TLSConfig:         n.cfg.TLS,
 		Protocols:         &protocols,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: n.cfg.MaxStreamRequests},
 		MaxHeaderBytes:    maxHeaderBytes,
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,

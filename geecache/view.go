@@ -184,6 +184,10 @@ func (n *Node) peerState(p Peer, st peerState, err error) {
 		n.log.Info("peer is up", "peer", p.ID, "addr", p.Addr)
 		n.nextGeneration()
 	case peerDown, peerDraining:
+		if n.state.Load() < stateServing { // a cluster that starts: it will come
+			n.log.Info("peer is not there yet", "peer", p.ID, "addr", p.Addr, "err", err)
+			return
+		}
 		n.log.Warn("peer is "+st.String(), "peer", p.ID, "addr", p.Addr, "err", err)
 	}
 }
