@@ -139,9 +139,9 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 	defer sinks.close()
 
 	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	// Not before the report is written: what passes signals on, such as
+	// timeout(1), may deliver one twice.
 	defer stop()
-	// A second Ctrl-C ends the process at once.
-	defer context.AfterFunc(ctx, stop)()
 
 	var view *loadgen.LiveView
 	if file, ok := errOut.(*os.File); ok && !f.quiet && term.IsTerminal(int(file.Fd())) {
