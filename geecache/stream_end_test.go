@@ -28,6 +28,7 @@ func TestDrainingPeerAnswersWhatItHas(t *testing.T) {
 			inFlight <- err
 		}()
 		time.Sleep(time.Second)
+		conn := c.current.Load().conn
 		n.drain()
 		synctest.Wait()
 		if c.State() != peerDraining {
@@ -36,6 +37,9 @@ func TestDrainingPeerAnswersWhatItHas(t *testing.T) {
 		_, err := c.Get(t.Context(), &PeerRequest{Key: "k2"})
 		if !errors.Is(err, ErrDraining) || !errors.Is(err, ErrPeerTrouble) {
 			t.Errorf("a new request: %v", err)
+		}
+		if _, err := conn.get(t.Context(), &PeerRequest{Key: "k2"}); !errors.Is(err, ErrDraining) {
+			t.Errorf("a request that had the connection already: %v", err)
 		}
 		if err := <-inFlight; err != nil {
 			t.Errorf("the request in flight: %v", err)

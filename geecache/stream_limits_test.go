@@ -5,12 +5,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
+	"time"
 )
 
 func TestLargeValueDoesNotDelaySmallOnes(t *testing.T) {
@@ -171,6 +173,30 @@ func TestValueBeyondTheLimitIsTooLarge(t *testing.T) {
 	}
 }
 
+func TestValueBeyondTheLimitIsCanceled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRawServers(t)
+		c, p := s.client(func(cfg *streamClientConfig) { cfg.maxValue = 1 << 20 })
+		defer c.Close()
+		code := make(chan Code)
+		go func() {
+			r, _ := c.Get(context.Background(), &PeerRequest{})
+			code <- r.Code
+		}()
+		f := p.next()
+		var req requestFrame
+		parseRequest(&f, &req)
+		p.write(appendReply(nil, req.id, &PeerReply{Value: make([]byte, 2<<20)}))
+		if got := <-code; got != CodeTooLarge {
+			t.Errorf("code %v", got)
+		}
+		f = p.next()
+		if id, _ := parseNumber(&f); f.kind != kindCancel || id != req.id {
+			t.Errorf("kind %d, id %d, want cancel of %d", f.kind, id, req.id)
+		}
+	})
+}
+
 func TestKeyBeyondTheLimitIsTooLarge(t *testing.T) {
 	c := startTCP(t, streamServerConfig{maxKey: 100, handler: testHandler{now: echo}}, nil)
 	for _, size := range []int{101, 1 << 20, 3 << 20, maxSkip + 1} {
@@ -328,4 +354,73 @@ func TestHitsAllocateNothingAtTheServer(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations for a hit", n)
 	}
+}
+
+// discardConn is a connection that takes everything and has nothing to say.
+type discardConn struct{ net.Conn }
+
+func (discardConn) Write(b []byte) (int, error)      { return len(b), nil }
+func (discardConn) SetWriteDeadline(time.Time) error { return nil }
+func (discardConn) Close() error                     { return nil }
+func (discardConn) RemoteAddr() net.Addr             { return &net.UnixAddr{Name: "fuzz"} }
+
+// FuzzServerConn has a server read any bytes after the handshake.
+func FuzzServerConn(f *testing.F) {
+	f.Add(appendNumber(appendRequest(nil, 1, &PeerRequest{Group: "g", Key: "k"}, 1), kindCancel, 1))
+	f.Add(appendNumber(appendRequest(nil, 1, &PeerRequest{Group: "slow", Key: "large"}, 1), kindPing, 1))
+	s := newStreamServer(streamServerConfig{self: helloOf("server"), maxKey: 50, maxInFlight: 2, handler: testHandler{
+		now: func(req *PeerRequest, reply *PeerReply) bool {
+			return req.Group != "slow" && echo(req, reply)
+		},
+		slow: func(context.Context, *PeerRequest) PeerReply { return PeerReply{Value: make([]byte, 2*pieceSize)} },
+	}})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := newServerConn(s, discardConn{}, hello{}, b)
+		err := c.handleBatch()
+		c.fail(errors.New("the end"))
+		c.tasks.Wait()
+		if err != nil && !errors.Is(err, errFrame) {
+			t.Errorf("handleBatch: %v", err)
+		}
+		if len(c.inFlight) != 0 {
+			t.Errorf("%d requests are still in flight", len(c.inFlight))
+		}
+	})
+}
+
+// FuzzClientConn has a client read any bytes while two requests wait.
+func FuzzClientConn(f *testing.F) {
+	const first, second = 1 << 32, 2<<32 | 1 // the IDs of the two requests
+	f.Add(appendReply(appendReply(nil, first, &PeerReply{Value: []byte("v")}), second, &PeerReply{Code: CodeNotFound}))
+	f.Add(appendPiece(appendReply(nil, first, &PeerReply{Value: make([]byte, pieceSize+1)}), &pieceFrame{id: first, value: []byte("v")}))
+	f.Add(appendNumber(appendNumber(nil, kindDraining, 1), kindPing, 1))
+	f.Add(appendGoaway(nil, CodeBadRequest, "why"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c := &streamClient{cfg: streamClientConfig{maxValue: 1 << 20}}
+		cc := &clientConn{
+			client: c, frames: newFrameReader(nil, b, maxFixed+maxMessage+pieceSize),
+			draining: make(chan struct{}), emptied: make(chan struct{}, 1), done: make(chan struct{}),
+			values: make(map[uint64]*arrivingValue), conn: discardConn{},
+		}
+		cc.w = frameWriter{conn: discardConn{}, tasks: &cc.tasks, sent: &c.bytesOut, fail: cc.fail}
+		wait := &callWaiter{done: make(chan struct{}, 1)}
+		calls := make([]call, 2)
+		for i := range calls {
+			calls[i].waiter = wait
+			wait.left.Add(1)
+			cc.addLocked(&calls[i])
+		}
+		if calls[0].id != first || calls[1].id != second {
+			t.Fatalf("IDs %x and %x", calls[0].id, calls[1].id)
+		}
+		err := cc.readBatch()
+		cc.fail(errors.Join(errors.New("the end"), err))
+		<-wait.done // each call has ended, once
+		cc.tasks.Wait()
+		for i := range calls {
+			if k := &calls[i]; k.err == nil && len(k.reply.Value) > 1<<20 {
+				t.Errorf("a value of %d bytes", len(k.reply.Value))
+			}
+		}
+	})
 }

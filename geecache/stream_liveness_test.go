@@ -181,12 +181,82 @@ func TestIdleDeadPeerIsFound(t *testing.T) {
 	})
 }
 
+func TestPeerThatDiesDuringALoadIsFound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newRawServers(t)
+		c, p := s.client(nil)
+		defer c.Close()
+		var dies atomic.Bool
+		go func() {
+			for {
+				f, err := p.read()
+				if err != nil {
+					return
+				}
+				if n, _ := parseNumber(&f); f.kind == kindPing && !dies.Load() {
+					p.conn.Write(appendNumber(nil, kindPong, n))
+				}
+			}
+		}()
+		died := make(chan time.Time, 1)
+		time.AfterFunc(time.Minute, func() {
+			dies.Store(true)
+			died <- time.Now()
+		})
+		_, err := c.Get(context.Background(), &PeerRequest{Key: "k"})
+		if !errors.Is(err, ErrPeerTrouble) {
+			t.Errorf("Get: %v", err)
+		}
+		if d := time.Since(<-died); d > 900*time.Millisecond {
+			t.Errorf("the peer was declared dead %v after its death", d)
+		}
+	})
+}
+
+func TestSilenceIsJudgedByAPing(t *testing.T) {
+	timings := streamTimings{}.withDefaults()
+	ms := func(n int64) int64 { return n * int64(time.Millisecond) }
+	for _, test := range []struct {
+		name       string
+		s          silence
+		ping, dead bool
+	}{
+		{"just heard", silence{now: ms(10_100), lastRecv: ms(10_000), waiting: true}, false, false},
+		{"busy", silence{now: ms(10_150), lastRecv: ms(10_000), waiting: true}, true, false},
+		{"busy and pinged", silence{now: ms(10_700), lastRecv: ms(10_000), lastPing: ms(10_150), waiting: true}, false, false},
+		{"busy and dead", silence{now: ms(10_750), lastRecv: ms(10_000), lastPing: ms(10_150), waiting: true}, false, true},
+		{"asked after long silence", silence{now: ms(10_100), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(9_900), waiting: true}, false, false},
+		{"asked, and the ping is older", silence{now: ms(10_200), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(9_900), waiting: true}, true, false},
+		{"the caller has left", silence{now: ms(10_800), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(10_160)}, false, true},
+		{"idle", silence{now: ms(10_900), lastRecv: ms(10_000)}, false, false},
+		{"idle for long", silence{now: ms(11_000), lastRecv: ms(10_000)}, true, false},
+		{"idle and dead", silence{now: ms(13_000), lastRecv: ms(10_000), lastPing: ms(11_000)}, false, true},
+		{"this process was stopped", silence{now: ms(99_000), lastRecv: ms(10_000), waiting: true}, true, false},
+		{"it was stopped, and has just pinged", silence{now: ms(99_100), lastRecv: ms(10_000), lastPing: ms(99_000), waiting: true}, false, false},
+	} {
+		if ping, dead := test.s.judge(timings); ping != test.ping || dead != test.dead {
+			t.Errorf("%s: ping %v, dead %v", test.name, ping, dead)
+		}
+	}
+}
+
 func TestHalfOpenConnectionCostsAServerNothingForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(streamServerConfig{handler: testHandler{now: echo}})
 		defer n.stop()
 		p := rawClient(t, n)
 		defer p.conn.Close()
+		pings := make(chan int)
+		go func() { // what is sent to it is lost, which the server cannot see
+			n := 0
+			for {
+				if _, err := p.read(); err != nil {
+					pings <- n
+					return
+				}
+				n++
+			}
+		}()
 		synctest.Wait()
 		if n.stats().connections != 1 {
 			t.Fatalf("stats: %+v", n.stats())
@@ -195,9 +265,12 @@ func TestHalfOpenConnectionCostsAServerNothingForLong(t *testing.T) {
 		if n.stats().connections != 1 {
 			t.Errorf("dropped too early")
 		}
-		time.Sleep(10 * time.Second)
+		time.Sleep(5 * time.Second)
 		if got := n.stats().connections; got != 0 {
-			t.Errorf("%d connections after 18s of silence", got)
+			t.Errorf("%d connections after 13s of silence", got)
+		}
+		if n := <-pings; n == 0 {
+			t.Error("dropped without a ping")
 		}
 	})
 }

@@ -20,10 +20,39 @@ func (cc *clientConn) asked() {
 	}
 }
 
-// watch pings the peer and ends the connection when it is dead. While requests
-// wait, silence for pingBusy makes it ping, and silence for deadAfter is death:
-// the peer's reading goroutine answers pings at once, however long its loads
-// take. Otherwise it pings each pingIdle, and idleDead is death.
+// A silence is what watch judges by. Times are counted from the connection's
+// beginning.
+type silence struct {
+	now      int64
+	lastRecv int64
+	askedAt  int64 // the first request after lastRecv; 0: none
+	lastPing int64
+	waiting  bool // requests wait
+}
+
+// judge decides whether to ping the peer, and whether it is dead. While requests
+// wait, silence for pingBusy makes the client ping, and silence for deadAfter is
+// death: the peer's reading goroutine answers pings at once, however long its
+// loads take. A request whose caller has left counts as well, else callers of
+// short patience would never find out. Otherwise it is pingIdle and idleDead.
+func (s silence) judge(t streamTimings) (ping, dead bool) {
+	since, pingAfter, deadAfter := s.lastRecv, t.pingIdle, t.idleDead
+	switch {
+	case s.askedAt != 0:
+		since, pingAfter, deadAfter = max(s.lastRecv, s.askedAt), t.pingBusy, t.deadAfter
+	case s.waiting:
+		pingAfter, deadAfter = t.pingBusy, t.deadAfter
+	}
+	silent := time.Duration(s.now - since)
+	if s.lastPing <= since {
+		return silent >= pingAfter, false
+	}
+	// Only an unanswered ping is a proof: if this process has been stopped for
+	// a while, what the peer has sent may wait to be read.
+	return false, silent >= deadAfter && time.Duration(s.now-s.lastPing) >= (deadAfter-pingAfter)/2
+}
+
+// watch pings the peer, and ends the connection when it is dead.
 func (cc *clientConn) watch() {
 	t := cc.client.cfg.timings
 	timer := time.NewTimer(t.pingBusy)
@@ -31,29 +60,24 @@ func (cc *clientConn) watch() {
 	lastPing := int64(0)
 	for {
 		cc.rest(timer)
-		now := cc.now()
-		last := cc.lastRecv.Load()
-		since, ping, dead := last, t.pingIdle, t.idleDead
-		if asked := cc.askedAt.Load(); asked != 0 {
-			since, ping, dead = max(last, asked), t.pingBusy, t.deadAfter
-		} else if cc.inFlight() > 0 {
-			ping, dead = t.pingBusy, t.deadAfter
-		}
-		silent := time.Duration(now - since)
-		// Only an unanswered ping is a proof: if this process has been stopped
-		// for a while, what the peer sent may wait to be read.
-		if silent >= dead && lastPing > since && time.Duration(now-lastPing) >= (dead-ping)/2 {
-			cc.fail(fmt.Errorf("no sign of life for %v", silent.Round(time.Millisecond)))
-			return
-		}
-		if silent >= ping && lastPing <= since {
-			cc.w.post(kindPing, uint64(now))
-			lastPing = now
-		}
 		select {
 		case <-cc.done:
 			return
 		default:
+		}
+		s := silence{
+			lastRecv: cc.lastRecv.Load(), askedAt: cc.askedAt.Load(),
+			lastPing: lastPing, waiting: cc.inFlight() > 0,
+		}
+		s.now = cc.now()
+		ping, dead := s.judge(t)
+		if dead {
+			cc.fail(fmt.Errorf("no sign of life for %v", time.Duration(s.now-s.lastRecv).Round(time.Millisecond)))
+			return
+		}
+		if ping {
+			cc.w.post(kindPing, uint64(s.now))
+			lastPing = s.now
 		}
 	}
 }
