@@ -19,7 +19,10 @@ import (
 // children.
 func startParent(t *testing.T, args ...string) (parent *process, pids []int) {
 	t.Helper()
-	port := freeRange(t, 3)
+	port, err := freeRange(3)
+	if err != nil {
+		t.Fatal(err)
+	}
 	api := freeAddr(t)
 	_, apiPort, _ := net.SplitHostPort(api)
 	parent = start(t, "cluster", append([]string{"cluster", "--nodes", "3", "--port", strconv.Itoa(port), "--api", apiPort}, args...)...)
@@ -38,30 +41,6 @@ func startParent(t *testing.T, args ...string) (parent *process, pids []int) {
 		pids = append(pids, pid)
 	}
 	return parent, pids
-}
-
-// freeRange returns the first of n ports in a row on which nothing listens.
-func freeRange(t *testing.T, n int) int {
-	t.Helper()
-	for range 100 {
-		first, err := freePort()
-		if err != nil {
-			t.Fatal(err)
-		}
-		free := 1
-		for ; free < n; free++ {
-			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+free)))
-			if err != nil {
-				break
-			}
-			_ = l.Close()
-		}
-		if free == n {
-			return first
-		}
-	}
-	t.Fatalf("no %d free ports in a row", n)
-	return 0
 }
 
 // alive reports whether a process runs. One that has ended, but whom no parent

@@ -85,6 +85,28 @@ func freePort() (int, error) {
 	return 0, fmt.Errorf("no free port between 10000 and 20000: %w", last)
 }
 
+// freeRange returns the first of n ports in a row on which nothing listens.
+func freeRange(n int) (int, error) {
+	for range 100 {
+		first, err := freePort()
+		if err != nil {
+			return 0, err
+		}
+		free := 1
+		for ; free < n; free++ {
+			l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(first+free)))
+			if err != nil {
+				break
+			}
+			_ = l.Close()
+		}
+		if free == n {
+			return first, nil
+		}
+	}
+	return 0, fmt.Errorf("no %d free ports in a row", n)
+}
+
 // freeAddr returns an address on which nothing listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
