@@ -38,8 +38,9 @@ const (
 // hands a frame to another goroutine: who finds no writer becomes the writer,
 // and who finds one leaves its frame in the buffer. Before it writes, the writer
 // yields the processor once if there are others, and they run up to the point
-// where they have added their frames: 64 callers get 5 times the throughput of
-// one by this, and a lone caller pays nothing for it.
+// where they have added their frames. A lone caller pays nothing for it; 64 callers
+// get half as much again by it (two processes on 2 cores, 100-byte values: 550,000
+// replies/s with it, 370,000 without; BenchmarkStream has both ends in one process).
 type frameWriter struct {
 	conn     net.Conn
 	timeout  time.Duration   // of one write
