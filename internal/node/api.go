@@ -1,7 +1,6 @@
 package node
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -238,18 +237,17 @@ func (a *API) group(name string) (*geecache.Group, error) {
 		fmt.Sprintf("no such group: %.*q; there are: %s", most, name, strings.Join(names, ", "))}
 }
 
-// within returns the request's context with its deadline.
-func (a *API) within(r *http.Request) (context.Context, context.CancelFunc, error) {
+// within returns the request's context with its deadline, for the caller to end.
+func (a *API) within(r *http.Request) (*deadline, error) {
 	timeout := a.cfg.Timeout
 	if t := r.Header.Get(headerTimeout); t != "" {
 		d, err := time.ParseDuration(t)
 		if err != nil || d <= 0 {
-			return nil, nil, bad("header %s is %q: use a duration such as 500ms", headerTimeout, t)
+			return nil, bad("header %s is %q: use a duration such as 500ms", headerTimeout, t)
 		}
 		timeout = min(timeout, d)
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), timeout)
-	return ctx, cancel, nil
+	return newDeadline(r.Context(), timeout), nil
 }
 
 // serveKey answers with a key's value as it is.
@@ -259,48 +257,67 @@ func (a *API) serveKey(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, key, err)
 		return
 	}
-	ctx, cancel, err := a.within(r)
+	ctx, err := a.within(r)
 	if err != nil {
 		a.fail(w, key, err)
 		return
 	}
-	defer cancel()
+	defer ctx.end()
 	res, err := g.Lookup(ctx, key)
-	setOrigin(w.Header(), &res)
+	h := newHeaders(w)
+	h.origin(&res)
 	if err != nil {
 		a.fail(w, key, err)
 		return
 	}
-	writeValue(w, r, res.Value)
+	h.writeValue(w, r, res.Value)
 }
 
-// setOrigin tells where an answer came from.
-func setOrigin(h http.Header, res *geecache.Result) {
+// headers sets headers of one answer. Their values share one allocation.
+type headers struct {
+	header http.Header
+	values []string
+}
+
+const maxHeaders = 8 // an answer has no more
+
+func newHeaders(w http.ResponseWriter) headers {
+	return headers{w.Header(), make([]string, 0, maxHeaders)}
+}
+
+// set sets a header whose name is in its canonical form.
+func (h *headers) set(name, value string) {
+	h.values = append(h.values, value)
+	n := len(h.values)
+	h.header[name] = h.values[n-1 : n : n]
+}
+
+// origin tells where an answer came from.
+func (h *headers) origin(res *geecache.Result) {
 	if res.From == geecache.FromNone {
 		return
 	}
-	h.Set(headerFrom, res.From.String())
-	h.Set(headerNode, url.PathEscape(res.Node))
+	h.set(headerFrom, res.From.String())
+	h.set(headerNode, url.PathEscape(res.Node))
 	if res.From == geecache.FromPeer {
-		h.Set(headerPeerFrom, res.PeerFrom.String())
+		h.set(headerPeerFrom, res.PeerFrom.String())
 	}
 	if res.TTL > 0 {
-		h.Set(headerTTL, res.TTL.String())
+		h.set(headerTTL, res.TTL.String())
 	}
 }
 
 // writeValue writes a value, or 304 if the client has it already.
-func writeValue(w http.ResponseWriter, r *http.Request, v geecache.ByteView) {
-	h := w.Header()
+func (h *headers) writeValue(w http.ResponseWriter, r *http.Request, v geecache.ByteView) {
 	tag := entityTag(v)
-	h.Set("Etag", tag)
-	h.Set("X-Content-Type-Options", "nosniff")
+	h.set("Etag", tag)
+	h.set("X-Content-Type-Options", "nosniff")
 	if match := r.Header.Get("If-None-Match"); match != "" && matches(match, tag) {
 		w.WriteHeader(http.StatusNotModified)
 		return
 	}
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Length", strconv.Itoa(v.Len()))
+	h.set("Content-Type", "application/octet-stream")
+	h.set("Content-Length", strconv.Itoa(v.Len()))
 	if r.Method == http.MethodHead {
 		return
 	}

@@ -50,12 +50,12 @@ func (a *API) serveBatch(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, "", err)
 		return
 	}
-	ctx, cancel, err := a.within(r)
+	ctx, err := a.within(r)
 	if err != nil {
 		a.fail(w, "", err)
 		return
 	}
-	defer cancel()
+	defer ctx.end()
 	values, err := g.GetMany(ctx, keys...)
 	h := w.Header()
 	h.Set("Content-Type", "application/json")

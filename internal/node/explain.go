@@ -39,12 +39,12 @@ func (a *API) serveExplain(w http.ResponseWriter, r *http.Request) {
 		a.fail(w, key, err)
 		return
 	}
-	ctx, cancel, err := a.within(r)
+	ctx, err := a.within(r)
 	if err != nil {
 		a.fail(w, key, err)
 		return
 	}
-	defer cancel()
+	defer ctx.end()
 	start := time.Now()
 	res, err := g.Lookup(ctx, key)
 	e := explanation{
