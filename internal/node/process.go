@@ -282,7 +282,10 @@ func (p *Process) close() error {
 // Config.DrainTimeout.
 func Run(ctx context.Context, cfg Config) error {
 	p, err := Start(ctx, cfg)
-	if err != nil {
+	switch {
+	case ctx.Err() != nil && errors.Is(err, context.Canceled):
+		return nil // told to end before it had begun
+	case err != nil:
 		return err
 	}
 	<-ctx.Done()
