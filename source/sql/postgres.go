@@ -194,7 +194,4 @@ func (sh shape) cannotHold(err error) bool {
 	return false
 }
 
-func (p *postgres) close() error {
-	p.pool.Close()
-	return nil
-}
+func (p *postgres) close() { p.pool.Close() }

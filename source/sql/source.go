@@ -20,7 +20,7 @@ type database interface {
 	// get returns the value, or geecache.ErrNotFound.
 	get(ctx context.Context, key string) ([]byte, error)
 	// close waits for the queries that run.
-	close() error
+	close()
 }
 
 // A Source is a [geecache.Getter] that asks a database. Its methods are safe
@@ -42,7 +42,6 @@ type Source struct {
 	open      context.Context // ends with Close
 	end       context.CancelFunc
 	closeOnce sync.Once
-	closeErr  error
 }
 
 // Open connects to the database and checks the query, as far as the database
@@ -102,13 +101,13 @@ func (s *Source) Get(ctx context.Context, key string) (geecache.Value, error) {
 }
 
 // Close ends the queries that run, which return [ErrClosed], and closes the
-// connections. Calls after the first return what the first returned.
+// connections. It always returns nil.
 func (s *Source) Close() error {
 	s.closeOnce.Do(func() {
 		s.end()
-		s.closeErr = s.db.close()
+		s.db.close()
 	})
-	return s.closeErr
+	return nil
 }
 
 // Errors of a query that is not of the kind that a Source can ask.
