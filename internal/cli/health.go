@@ -66,9 +66,9 @@ func localAddr(getenv func(string) string) string {
 			port = "9999"
 		}
 	}
-	host, p, err := net.SplitHostPort(getenv(envName("listen")))
-	if err == nil {
-		port = p
+	host := getenv(envName("listen"))
+	if h, p, err := net.SplitHostPort(host); err == nil {
+		host, port = h, p
 	}
 	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
 		host = "127.0.0.1"

@@ -128,8 +128,11 @@ func (v *levelValue) String() string { return strings.ToLower(v.Level.String()) 
 type listenValue string
 
 func (v *listenValue) Set(s string) error {
-	_, _, err := net.SplitHostPort(s)
-	if err != nil && (net.ParseIP(s) == nil && strings.ContainsAny(s, ":/ ") || s == "") {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil && (s == "" || net.ParseIP(s) == nil && strings.ContainsAny(s, ":/ ")) {
 		return errors.New("use host:port, such as 127.0.0.1:8001, or a host alone")
 	}
 	*v = listenValue(s)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/source/http"
 	"github.com/geecache/geecache/source/slowdb"
 	"github.com/geecache/geecache/source/sql"
 )
@@ -36,6 +37,7 @@ func sourceKinds() []sourceKind {
 		{schemes: []string{"slowdb"}, usage: "slowdb:users.db?latency=50ms", parse: parseSlowDB},
 		{schemes: []string{"postgres", "postgresql"}, usage: "postgres://user@host/db", queries: true, parse: parseSQL},
 		{schemes: []string{"mysql", "mariadb"}, usage: "mysql://user@host/db", queries: true, parse: parseSQL},
+		{schemes: []string{"http", "https"}, usage: "https://origin/{key}", parse: parseHTTP},
 	}
 }
 
@@ -97,6 +99,11 @@ func parseSQL(raw, query string) (opener, error) {
 		err = cfg.Validate()
 	}
 	return func(ctx context.Context) (Source, error) { return opened(sql.Open(ctx, cfg)) }, err
+}
+
+func parseHTTP(raw, _ string) (opener, error) {
+	cfg, err := http.ParseURL(raw)
+	return func(ctx context.Context) (Source, error) { return opened(http.Open(ctx, cfg)) }, err
 }
 
 // opened passes on what a source's Open returns. A nil pointer must not become
