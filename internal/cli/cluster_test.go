@@ -24,6 +24,12 @@ import (
 // its own file.
 const asProgram = "CLI_TEST_AS_PROGRAM"
 
+// testEnv is the environment of the program under test.
+func testEnv() []string {
+	// The race detector makes each process that ends wait for a second.
+	return append(withoutFlags(os.Environ()), asProgram+"=1", "GORACE=atexit_sleep_ms=10")
+}
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asProgram) != "" {
 		os.Exit(Main())
@@ -62,7 +68,7 @@ type testCluster struct {
 func startCluster(t *testing.T, args ...string) *testCluster {
 	t.Helper()
 	c := &testCluster{cmd: exec.Command(os.Args[0], append([]string{"cluster", "--json", "--port=0", "--api=0"}, args...)...)}
-	c.cmd.Env = append(withoutFlags(os.Environ()), asProgram+"=1")
+	c.cmd.Env = testEnv()
 	c.cmd.Stderr = &c.errOut
 	out, err := c.cmd.StdoutPipe()
 	if err != nil {
@@ -228,7 +234,7 @@ func TestClusterThatCannotStart(t *testing.T) {
 		{"--port=0 --api=0 --source=slowdb:///no/such/folder/x.db", "ended before"},
 	} {
 		cmd := exec.Command(os.Args[0], append([]string{"cluster"}, strings.Fields(c.args)...)...)
-		cmd.Env = append(withoutFlags(os.Environ()), asProgram+"=1")
+		cmd.Env = testEnv()
 		var errOut lockedBuffer
 		cmd.Stderr = &errOut
 		err := cmd.Run()
