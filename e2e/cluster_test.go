@@ -161,18 +161,26 @@ func startCluster(t *testing.T, cfg clusterConfig) *cluster {
 	c.api = start(t, "api", append([]string{"node", "--role", "client", "--listen", api, "--peers", list}, cfg.args...)...)
 	c.api.addr = api
 	for _, p := range c.all() {
-		eventually(t, p.name, func() error { return p.connected(cfg.nodes) })
+		p.awaitConnected(t, cfg.nodes)
 	}
 	return c
 }
 
-// connected returns nil once the process is ready and sees the nodes.
+// awaitConnected waits until the process is ready and sees the nodes.
+func (p *process) awaitConnected(t *testing.T, nodes int) {
+	t.Helper()
+	eventually(t, p.name, func() error {
+		select {
+		case <-p.done:
+			t.Fatalf("%s has ended: %v", p.name, p.err)
+		default:
+		}
+		return p.connected(nodes)
+	})
+}
+
+// connected returns nil if the process is ready and sees the nodes.
 func (p *process) connected(nodes int) error {
-	select {
-	case <-p.done:
-		return fmt.Errorf("it has ended: %v", p.err)
-	default:
-	}
 	if status, body, err := get(p.url("/readyz")); err != nil || status != http.StatusOK {
 		return fmt.Errorf("/readyz: %d, %s, %w", status, body, errOr(err))
 	}

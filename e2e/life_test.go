@@ -27,7 +27,7 @@ func startParent(t *testing.T, args ...string) (parent *process, pids []int) {
 	_, apiPort, _ := net.SplitHostPort(api)
 	parent = start(t, "cluster", append([]string{"cluster", "--nodes", "3", "--port", strconv.Itoa(port), "--api", apiPort}, args...)...)
 	parent.addr = api
-	eventually(t, "the cluster", func() error { return parent.connected(3) })
+	parent.awaitConnected(t, 3)
 	members := []string{api}
 	for i := range 3 {
 		members = append(members, net.JoinHostPort("127.0.0.1", strconv.Itoa(port+i)))
