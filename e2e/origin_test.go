@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -77,12 +78,9 @@ func (o *origin) count(key string) int {
 	return o.queries[key]
 }
 
-// total returns how many queries there were, and for how many keys.
-func (o *origin) total() (queries, keys int) {
+// log returns how many queries there have been for each key.
+func (o *origin) log() map[string]int {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	for _, n := range o.queries {
-		queries += n
-	}
-	return queries, len(o.queries)
+	return maps.Clone(o.queries)
 }
