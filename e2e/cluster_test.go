@@ -61,10 +61,14 @@ func start(t *testing.T, name string, args ...string) *process {
 	return p
 }
 
+// raceOptions are for a program with the race detector: it goes on after a race,
+// which the test finds in its output, and does not linger at its end.
+const raceOptions = "halt_on_error=0 exitcode=66 atexit_sleep_ms=0"
+
 // environment is this process's own without what would be settings of the
 // program.
 func environment() []string {
-	env := []string{"GORACE=halt_on_error=0 exitcode=66"}
+	env := []string{"GORACE=" + raceOptions}
 	for _, e := range os.Environ() {
 		if !strings.HasPrefix(e, "GEECACHE_") {
 			env = append(env, e)

@@ -35,7 +35,7 @@ func TestScripts(t *testing.T) {
 		UpdateScripts:       *update,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Dir(geecache)+string(filepath.ListSeparator)+env.Getenv("PATH"))
-			env.Setenv("GORACE", "halt_on_error=1")
+			env.Setenv("GORACE", raceOptions)
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
