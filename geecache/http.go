@@ -2,12 +2,14 @@ package geecache
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -50,9 +52,17 @@ func (n *Node) newServer() *http.Server {
 	protocols.SetHTTP1(true)
 	protocols.SetHTTP2(true)
 	protocols.SetUnencryptedHTTP2(true) // gRPC, if Config.Handler answers it
+	tlsConfig := n.cfg.TLS
+	if tlsConfig != nil {
+		tlsConfig = tlsConfig.Clone()
+		tlsConfig.NextProtos = append(slices.Clone(tlsConfig.NextProtos), streamProtocol, "h2", "http/1.1")
+	}
 	return &http.Server{
-		Handler:           n,
-		TLSConfig:         n.cfg.TLS,
+		Handler:   n,
+		TLSConfig: tlsConfig,
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			streamProtocol: n.streams.serveALPN,
+		},
 		Protocols:         &protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: n.cfg.MaxStreamRequests},
 		MaxHeaderBytes:    maxHeaderBytes,

@@ -50,7 +50,6 @@ type Node struct {
 	retired     []*member // left the view, may be asked for a while
 	viewChanges int64
 	listener    net.Listener
-	serveErr    error
 }
 
 // The states of a node.
