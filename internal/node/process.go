@@ -195,7 +195,7 @@ func (p *Process) newServer(onNode *handler) *http.Server {
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,
-		WriteTimeout:      writeTimeout,
+		WriteTimeout:      writeTimeout + p.cfg.API.Timeout,
 		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
 	}
 }
