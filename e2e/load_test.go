@@ -207,6 +207,31 @@ func reportLoad(t *testing.T, r *loadgen.Result) {
 	}
 }
 
+// A killing is the source's log right before a node was killed, and once it was
+// dead.
+type killing struct{ before, after map[string]int }
+
+// checkReloads checks the source's log after the load. It returns how many loads
+// were surely by stand-ins; those while the node died may have been its own.
+func checkReloads(t *testing.T, log map[string]int, m killing, orphaned func(key string) bool) (sure, unsure int64) {
+	t.Helper()
+	for key, n := range log {
+		if !orphaned(key) {
+			if n != 1 {
+				t.Errorf("%s: %d queries, though its owner lives", key, n)
+			}
+			continue
+		}
+		since := n - m.after[key]
+		if since > 1 || n-m.before[key] > 2 || n > 2 {
+			t.Errorf("%s: %d queries, %d of them since its owner died: more than one node loads it", key, n, since)
+		}
+		sure += int64(since)
+		unsure += int64(m.after[key] - m.before[key])
+	}
+	return sure, unsure
+}
+
 // TestKillUnderLoad kills a node while requests come in. None may fail, and
 // each of its keys is loaded again once, by its stand-in, and not by each node.
 // The caches start cold, so that before and after the kill some requests wait
@@ -222,12 +247,9 @@ func TestKillUnderLoad(t *testing.T) {
 	victim := c.nodes[1]
 	cfg := c.loadConfig(t, keys)
 	half := cfg.Duration / 2
-	type moment struct {
-		before, after map[string]int // the source's log right before the kill, and once the node was dead
-	}
-	killed := make(chan moment, 1)
+	killed := make(chan killing, 1)
 	timer := time.AfterFunc(half, func() {
-		m := moment{before: o.log()}
+		m := killing{before: o.log()}
 		_ = victim.cmd.Process.Kill()
 		<-victim.done
 		m.after = o.log()
@@ -243,22 +265,7 @@ func TestKillUnderLoad(t *testing.T) {
 	before, after := r.Window(0, at), r.Window(at+1, int(cfg.Duration/time.Second))
 	t.Logf("p99 before %v, after the first second %v: x%.2f", before.P99, after.P99, float64(after.P99)/float64(before.P99))
 
-	m := <-killed
-	var sure, unsure int64 // loads by stand-ins; those while the node died may have been its own
-	for key, n := range o.log() {
-		if ring.Get(key) != victim.addr {
-			if n != 1 {
-				t.Errorf("%s: %d queries, though its owner lives", key, n)
-			}
-			continue
-		}
-		since := n - m.after[key]
-		if since > 1 || n-m.before[key] > 2 || n > 2 {
-			t.Errorf("%s: %d queries, %d of them since its owner died: more than one node loads it", key, n, since)
-		}
-		sure += int64(since)
-		unsure += int64(m.after[key] - m.before[key])
-	}
+	sure, unsure := checkReloads(t, o.log(), <-killed, func(key string) bool { return ring.Get(key) == victim.addr })
 	var standIn, other int64
 	for _, n := range c.nodes {
 		if n != victim {
@@ -271,6 +278,32 @@ func TestKillUnderLoad(t *testing.T) {
 			sure, sure+unsure, standIn, other)
 	}
 	t.Logf("%d keys of the dead node were loaded by their stand-ins, each once", sure)
+}
+
+// loadMeanwhile sends until the function that it returns is called.
+func loadMeanwhile(t *testing.T, cfg loadgen.Config) (stop func() *loadgen.Result) {
+	t.Helper()
+	cfg.Duration = time.Hour
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan *loadgen.Result, 1)
+	go func() {
+		r, err := loadgen.Run(ctx, cfg)
+		if err != nil {
+			t.Error(err)
+		}
+		done <- r
+	}()
+	var once sync.Once
+	var result *loadgen.Result
+	stop = func() *loadgen.Result {
+		once.Do(func() {
+			cancel()
+			result = <-done
+		})
+		return result
+	}
+	t.Cleanup(func() { stop() })
+	return stop
 }
 
 // TestStoppedNode stops a node as a hanging machine does. Its connections stay
@@ -289,17 +322,7 @@ func TestStoppedNode(t *testing.T) {
 	cfg := c.loadConfig(t, keys)
 	cfg.Rate = 200
 
-	ctx, cancel := context.WithCancel(t.Context())
-	defer cancel()
-	cfg.Duration = 2 * patience // until cancel
-	done := make(chan *loadgen.Result, 1)
-	go func() {
-		r, err := loadgen.Run(ctx, cfg)
-		if err != nil {
-			t.Error(err)
-		}
-		done <- r
-	}()
+	stop := loadMeanwhile(t, cfg)
 	eventually(t, "load", func() error {
 		if victim.group(t).Served == 0 {
 			return fmt.Errorf("the victim serves nothing yet")
@@ -335,9 +358,7 @@ func TestStoppedNode(t *testing.T) {
 	eventually(t, "the node serves again", func() error {
 		return victim.answers(c, keysOf(ring, victim.addr, fmt.Sprintf("back:%d:", time.Now().UnixNano()), 1)[0])
 	})
-	cancel()
-	r := <-done
-	reportLoad(t, r)
+	reportLoad(t, stop())
 	if n := o.count(cold[0]); n < 1 || n > 2 {
 		t.Errorf("%d queries for the cold key; want one by the stand-in, and at most one by the owner that went on", n)
 	}
