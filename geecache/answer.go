@@ -103,7 +103,7 @@ func (n *Node) replyOf(g *Group, a *answer, err error, start time.Time) PeerRepl
 	switch reply.Code {
 	case CodeOK, CodeNotFound:
 		reply.Value, reply.Version, reply.From = a.value, a.version, a.from
-		reply.TTL = left(a.expires, n.clock.now())
+		reply.TTL = left(a.expires, n.clock.exact())
 		if !a.keep {
 			reply.TTL = -1
 		}

@@ -196,7 +196,7 @@ func (g *Group) lastSteps(a *answer, err error, took time.Duration) []Step {
 func (g *Group) result(a *answer) Result {
 	r := Result{
 		Value: ByteView{b: a.value}, From: a.from, Node: a.node, PeerFrom: a.peer,
-		TTL: left(a.expires, g.node.clock.now()), Version: a.version,
+		TTL: left(a.expires, g.node.clock.exact()), Version: a.version,
 	}
 	if !a.keep {
 		r.TTL = -1
