@@ -149,6 +149,19 @@ func (n *Node) streamConfig() streamServerConfig {
 	}
 }
 
+// CheckPeer decides whether a node with the given cluster ID, node ID and
+// protocol version may speak to this one. It is for transports; the error wraps
+// ErrRefused.
+func (n *Node) CheckPeer(cluster, id, version string) error {
+	if err := checkCluster(n.cfg.Cluster, cluster); err != nil {
+		return err
+	}
+	if err := checkVersion(ProtocolVersion, version); err != nil {
+		return err
+	}
+	return n.checkHello(hello{ID: id})
+}
+
 // checkHello decides whether another node may speak to this one. Cluster and
 // version have been compared before.
 func (n *Node) checkHello(remote hello) error {

@@ -37,8 +37,7 @@ const (
 
 const protobufType = "application/x-protobuf"
 
-// The bounds of the node's HTTP server. A key of 16 KiB takes up to 48 KiB of
-// path when each of its bytes is escaped.
+// The bounds of the node's HTTP server.
 const (
 	maxHeaderBytes    = 128 << 10
 	readHeaderTimeout = 5 * time.Second
@@ -65,7 +64,7 @@ func (n *Node) newServer() *http.Server {
 		},
 		Protocols:         &protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: n.cfg.MaxStreamRequests},
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    max(maxHeaderBytes, 16<<10+3*n.cfg.MaxKeyBytes), // a key's bytes may all be escaped
 		ReadHeaderTimeout: readHeaderTimeout,
 		IdleTimeout:       idleTimeout,
 		WriteTimeout:      writeTimeout,

@@ -323,3 +323,24 @@ func TestLibraryNeedsAHashFunctionAndProtobufOnly(t *testing.T) {
 		}
 	}
 }
+
+func TestCheckPeer(t *testing.T) {
+	n, err := New(Config{Cluster: "c", ID: "a", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = n.Close() }()
+	for _, c := range []struct {
+		cluster, id, version string
+		ok                   bool
+	}{
+		{"c", "b", "1.0", true}, {"c", "b", "1.1", true},
+		{"c", "b", "1.2", false}, {"c", "b", "2.0", false}, {"c", "b", "", false},
+		{"d", "b", "1.0", false}, {"c", "a", "1.0", false},
+	} {
+		err := n.CheckPeer(c.cluster, c.id, c.version)
+		if (err == nil) != c.ok || err != nil && !errors.Is(err, ErrRefused) {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}

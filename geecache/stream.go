@@ -19,9 +19,9 @@ import (
 // number is the protocol's major version.
 const streamProtocol = "geecache/1"
 
-// protocolVersion is the version of the stream that this package speaks. The
+// ProtocolVersion is the version of the peer protocols, "major.minor". The
 // previous and the next minor version are understood.
-const protocolVersion = "1.0"
+const ProtocolVersion = "1.0"
 
 // The headers that carry a hello, and with it what the dialer expects. Values are
 // escaped as in a URL's path, so that any ID can be told.
@@ -44,7 +44,7 @@ func escapeHeader(s string) string { return url.PathEscape(s) }
 type hello struct {
 	Cluster string
 	ID      string
-	Version string // "major.minor" of the protocol; empty means protocolVersion
+	Version string // "major.minor" of the protocol; empty means ProtocolVersion
 	Role    Role
 	Epoch   uint64
 }
@@ -52,7 +52,7 @@ type hello struct {
 // set writes the hello into headers.
 func (h hello) set(header http.Header) {
 	if h.Version == "" {
-		h.Version = protocolVersion
+		h.Version = ProtocolVersion
 	}
 	header.Set(headerCluster, escapeHeader(h.Cluster))
 	header.Set(headerNode, escapeHeader(h.ID))

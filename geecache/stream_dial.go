@@ -147,7 +147,7 @@ func (c *streamClient) checkAnswer(header http.Header, self hello) (hello, error
 	}
 	version := self.Version
 	if version == "" {
-		version = protocolVersion
+		version = ProtocolVersion
 	}
 	if err := checkVersion(version, remote.Version); err != nil {
 		return hello{}, err

@@ -134,7 +134,7 @@ func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
 	}
 	version := self.Version
 	if version == "" {
-		version = protocolVersion
+		version = ProtocolVersion
 	}
 	if err := checkVersion(version, remote.Version); err != nil {
 		return remote, http.StatusUpgradeRequired, err

@@ -49,6 +49,7 @@ type cacheFlags struct {
 	source, query        string
 	groups               []string
 	cacheBytes, hotBytes bytesValue
+	maxKey, maxValue     bytesValue
 	ttl, notFoundTTL     time.Duration
 	hotTTL               time.Duration
 	hotCopies            bool
@@ -61,13 +62,15 @@ type cacheFlags struct {
 }
 
 func (f *cacheFlags) register(flags *pflag.FlagSet) {
-	f.cacheBytes = 64 << 20
+	f.cacheBytes, f.maxKey, f.maxValue = 64<<20, 16<<10, 8<<20
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
 	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
 	flags.StringVar(&f.query, "query", "", "query of an SQL source, with one parameter for the key")
 	flags.StringSliceVar(&f.groups, "group", []string{node.DefaultGroup}, "name of a group; repeat it for several. The first is the API's default")
 	flags.Var(&f.cacheBytes, "cache-bytes", "budget of each group's main cache")
 	flags.Var(&f.hotBytes, "hot-bytes", "budget of each group's copies of what other nodes own (default: an eighth of --cache-bytes; in an API server all of it)")
+	flags.Var(&f.maxKey, "max-key-bytes", "larger keys are refused")
+	flags.Var(&f.maxValue, "max-value-bytes", "larger values are refused; the same on all nodes")
 	flags.DurationVar(&f.ttl, "ttl", 0, "how long a value is kept whose source does not say; 0: until it is evicted")
 	flags.DurationVar(&f.notFoundTTL, "not-found-ttl", 5*time.Second, "how long \"not found\" is kept; 0: not at all")
 	flags.DurationVar(&f.hotTTL, "hot-ttl", 3*time.Second, "how long a copy of another node's value is kept, and so how stale it may be")
@@ -101,6 +104,10 @@ func (f *cacheFlags) complete() error {
 		return usagef("--not-found-ttl is %v: use a positive duration, or 0 to keep nothing", f.notFoundTTL)
 	case f.cacheBytes == 0:
 		return usagef("--cache-bytes is 0: use a size such as 64MiB")
+	case f.maxKey <= 0 || f.maxKey > 64<<10:
+		return usagef("--max-key-bytes is %v: use 1B to 64KiB", f.maxKey.String())
+	case f.maxValue <= 0 || f.maxValue > 1<<30:
+		return usagef("--max-value-bytes is %v: use 1B to 1GiB", f.maxValue.String())
 	case f.apiMaxInFlight <= 0:
 		return usagef("--api-max-inflight is %d: use a positive number", f.apiMaxInFlight)
 	}
@@ -121,6 +128,7 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	}
 	return node.Config{
 		Source: f.source, Query: f.query, Groups: f.groups, Group: g,
+		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout},
 		DrainTimeout: f.drain,
 		API:          node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/node"
 )
 
@@ -30,10 +31,7 @@ func newVersionCommand() *cobra.Command {
 		Short: "Print the version of the program and of the protocol that nodes speak",
 		Args:  noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			v, err := thisVersion()
-			if err != nil {
-				return err
-			}
+			v := thisVersion()
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(v)
 			}
@@ -45,7 +43,7 @@ func newVersionCommand() *cobra.Command {
 				}
 				text += ")"
 			}
-			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\nprotocol %s\n%s %s\n", text, v.Protocol, v.Go, v.Platform)
+			_, err := fmt.Fprintf(cmd.OutOrStdout(), "%s\nprotocol %s\n%s %s\n", text, v.Protocol, v.Go, v.Platform)
 			return err
 		},
 	}
@@ -53,11 +51,10 @@ func newVersionCommand() *cobra.Command {
 	return cmd
 }
 
-func thisVersion() (versionInfo, error) {
-	protocol, err := node.ProtocolVersion()
+func thisVersion() versionInfo {
 	v := versionInfo{
 		Version: node.Version(), Go: runtime.Version(),
-		Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: protocol,
+		Platform: runtime.GOOS + "/" + runtime.GOARCH, Protocol: geecache.ProtocolVersion,
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		for _, s := range info.Settings {
@@ -71,5 +68,5 @@ func thisVersion() (versionInfo, error) {
 			}
 		}
 	}
-	return v, err
+	return v
 }

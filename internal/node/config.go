@@ -61,6 +61,10 @@ type Config struct {
 	// Group configures each group.
 	Group geecache.GroupConfig
 
+	// MaxKeyBytes and MaxValueBytes bound keys and values, also those of
+	// peers, gRPC and the API. Defaults: those of geecache.Config.
+	MaxKeyBytes, MaxValueBytes int
+
 	// Insecure allows to listen beyond loopback.
 	Insecure bool
 

@@ -123,10 +123,6 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 			return err
 		}
 	}
-	version, err := ProtocolVersion()
-	if err != nil {
-		return err
-	}
 	collector := metrics.NewCollector(nil)
 	registry, err := metrics.NewRegistry(collector)
 	if err != nil {
@@ -138,9 +134,12 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
 		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, Logger: cfg.Logger,
-		Observer: collector,
+		Observer: collector, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 		Transports: map[string]geecache.Transport{
-			"grpc": &peergrpc.Transport{Cluster: clusterOf(cfg), Version: version, Timings: cfg.Timings},
+			"grpc": &peergrpc.Transport{
+				Cluster: clusterOf(cfg), Version: geecache.ProtocolVersion, Timings: cfg.Timings,
+				MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
+			},
 		},
 	})
 	if err != nil {
@@ -191,7 +190,7 @@ func (p *Process) newServer(onNode *handler) *http.Server {
 		Handler:           h,
 		Protocols:         &protocols,
 		HTTP2:             p.grpc.HTTP2Config(),
-		MaxHeaderBytes:    maxHeaderBytes,
+		MaxHeaderBytes:    max(maxHeaderBytes, 16<<10+3*p.cfg.MaxKeyBytes), // a key's bytes may all be escaped
 		ReadHeaderTimeout: readHeaderTimeout,
 		ReadTimeout:       readTimeout,
 		IdleTimeout:       idleTimeout,

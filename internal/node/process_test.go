@@ -318,20 +318,3 @@ func TestStatusHasNoSecrets(t *testing.T) {
 		t.Errorf("%s, %v", raw, err)
 	}
 }
-
-func TestCheckPeer(t *testing.T) {
-	self := geecache.NodeStats{Cluster: "c", ID: "a", Version: "1.4"}
-	for _, c := range []struct {
-		cluster, id, version string
-		ok                   bool
-	}{
-		{"c", "b", "1.4", true}, {"c", "b", "1.5", true}, {"c", "b", "1.3", true},
-		{"c", "b", "1.2", false}, {"c", "b", "2.4", false}, {"c", "b", "", false},
-		{"d", "b", "1.4", false}, {"c", "a", "1.4", false},
-	} {
-		err := checkPeer(self, c.cluster, c.id, c.version)
-		if (err == nil) != c.ok || err != nil && !errors.Is(err, geecache.ErrRefused) {
-			t.Errorf("%+v: %v", c, err)
-		}
-	}
-}
