@@ -56,7 +56,7 @@ func ParseURL(raw string) (Config, error) {
 		return Config{}, fmt.Errorf("slowdb: URL: %w", errors.Unwrap(err))
 	}
 	if u.Scheme != "slowdb" {
-		return Config{}, fmt.Errorf("slowdb: URL: scheme is %q; want slowdb:", u.Scheme)
+		return Config{}, fmt.Errorf("slowdb: URL: scheme is %q, want %q", u.Scheme, "slowdb:")
 	}
 	if u.Host != "" || u.User != nil {
 		return Config{}, fmt.Errorf("slowdb: URL: %q names a host; write slowdb:///absolute/path or slowdb:relative/path", u.Host)

@@ -87,7 +87,7 @@ func (c Config) Validate() error {
 // the password, so it is not passed on.
 func (c Config) parse() (kind string, u *url.URL, err error) {
 	if c.URL == "" {
-		return "", nil, errors.New("sql: URL: is empty; give postgres://user:password@host/database or mysql://...")
+		return "", nil, errors.New("sql: URL: is empty; give postgres://user:password@host/database, or the same with mysql")
 	}
 	u, err = url.Parse(c.URL)
 	if err != nil {

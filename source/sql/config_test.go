@@ -108,7 +108,7 @@ func TestWrongPassword(t *testing.T) {
 		s := newServer(t, kind)
 		raw := strings.Replace(s.url, ":geecache@", ":"+secret+"@", 1)
 		if raw == s.url {
-			t.Skip("the server is not the one of scripts/test-servers")
+			t.Skip("the server is another one than that of scripts/test-servers: run scripts/test-servers up")
 		}
 		_, err := Open(t.Context(), Config{URL: raw})
 		if err == nil || strings.Contains(err.Error(), secret) {

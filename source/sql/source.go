@@ -112,7 +112,7 @@ func (s *Source) Close() error {
 
 // Errors of a query that is not of the kind that a Source can ask.
 var (
-	errManyRows    = errors.New("Query: finds more than one row for a key; add a condition or LIMIT 1")
-	errManyColumns = errors.New("Query: must have exactly one column, the value")
-	errParameters  = errors.New("Query: must have exactly one parameter, the key ($1 in PostgreSQL, ? in MySQL)")
+	errManyRows    = errors.New("query: it finds more than one row for a key; add a condition or LIMIT 1")
+	errManyColumns = errors.New("query: it must have exactly one column, the value")
+	errParameters  = errors.New("query: it must have exactly one parameter, the key ($1 in PostgreSQL, ? in MySQL)")
 )
