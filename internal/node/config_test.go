@@ -78,7 +78,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		{Listen: "localhost:1"}, {Listen: "[::1]:1"}, {Listen: "127.0.0.9:0"},
 		{Listen: "0.0.0.0:1", Insecure: true, Peers: peers, Advertise: "a:1"},
 		{Source: "postgres://u@h/db", Query: "select v from t where k = $1"},
-		{Source: "mysql://u@h/db"},
+		{Source: "mysql://u@h/db"}, {Source: "https://origin.example/{key}"}, {Source: "dynamodb://table"},
 	} {
 		if err := cfg.Validate(); err != nil {
 			t.Errorf("%+v: %v", cfg, err)

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/source/dynamodb"
 	"github.com/geecache/geecache/source/http"
 	"github.com/geecache/geecache/source/slowdb"
 	"github.com/geecache/geecache/source/sql"
@@ -38,6 +39,7 @@ func sourceKinds() []sourceKind {
 		{schemes: []string{"postgres", "postgresql"}, usage: "postgres://user@host/db", queries: true, parse: parseSQL},
 		{schemes: []string{"mysql", "mariadb"}, usage: "mysql://user@host/db", queries: true, parse: parseSQL},
 		{schemes: []string{"http", "https"}, usage: "https://origin/{key}", parse: parseHTTP},
+		{schemes: []string{"dynamodb"}, usage: "dynamodb://table?region=R", parse: parseDynamoDB},
 	}
 }
 
@@ -104,6 +106,11 @@ func parseSQL(raw, query string) (opener, error) {
 func parseHTTP(raw, _ string) (opener, error) {
 	cfg, err := http.ParseURL(raw)
 	return func(ctx context.Context) (Source, error) { return opened(http.Open(ctx, cfg)) }, err
+}
+
+func parseDynamoDB(raw, _ string) (opener, error) {
+	cfg, err := dynamodb.ParseURL(raw)
+	return func(ctx context.Context) (Source, error) { return opened(dynamodb.Open(ctx, cfg)) }, err
 }
 
 // opened passes on what a source's Open returns. A nil pointer must not become
