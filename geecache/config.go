@@ -27,8 +27,8 @@ type Config struct {
 	// Default: Listen, or the Listener's address.
 	Addr string
 
-	// Listen is where [Node.Start] listens, "host:port". Empty: nowhere,
-	// unless a Listener is given.
+	// Listen is where [Node.Start] listens, "host:port". Port 0 is a free one,
+	// which [New] takes. Empty: nowhere, unless a Listener is given.
 	Listen string
 
 	// Listener is used instead of Listen, if it is not nil. The node closes it.
@@ -177,11 +177,29 @@ func (c Config) Validate() error {
 	case c.Role == RoleNode && c.Addr == "" && c.Listen == "" && c.Listener == nil && len(c.Peers) > 0:
 		return fmt.Errorf("geecache: Config.Peers is given, but neither Listen nor Addr: say where peers reach this node, or make it a %q", RoleClient)
 	}
-	if c.Listen != "" {
-		if _, _, err := net.SplitHostPort(c.Listen); err != nil {
-			return fmt.Errorf("geecache: Config.Listen is %q: use host:port: %w", c.Listen, err)
-		}
+	if c.Listen == "" {
+		return nil
 	}
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil {
+		return fmt.Errorf("geecache: Config.Listen is %q: use host:port: %w", c.Listen, err)
+	}
+	if ip := net.ParseIP(host); c.Addr == "" && len(c.Peers) > 0 && (host == "" || ip != nil && ip.IsUnspecified()) {
+		return fmt.Errorf("geecache: Config.Listen is %q, all interfaces: say in Config.Addr how peers reach this node", c.Listen)
+	}
+	return nil
+}
+
+// takePort listens now if that is how the node learns its address.
+func (c *Config) takePort() error {
+	if c.Listener != nil || c.Addr != "" || !strings.HasSuffix(c.Listen, ":0") {
+		return nil
+	}
+	l, err := net.Listen("tcp", c.Listen)
+	if err != nil {
+		return fmt.Errorf("geecache: Config.Listen: %w", err)
+	}
+	c.Listener = l
 	return nil
 }
 

@@ -354,6 +354,7 @@ func TestConfigNamesTheField(t *testing.T) {
 		"Config.ID":                Config{ID: "a b"}.Validate(),
 		"Config.Cluster":           Config{Cluster: "a\nb"}.Validate(),
 		"Config.Listen":            Config{Listen: "8001"}.Validate(),
+		"Config.Addr":              Config{Listen: ":8001", Peers: []Peer{{Addr: "10.0.0.1:8001"}}}.Validate(),
 		"GroupConfig.CacheBytes":   GroupConfig{CacheBytes: -1}.Validate(),
 		"GroupConfig.HotBytes":     GroupConfig{HotBytes: -1}.Validate(),
 		"GroupConfig.TTL ":         GroupConfig{TTL: -1}.Validate(),

@@ -69,6 +69,9 @@ func New(cfg Config) (*Node, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	if err := cfg.takePort(); err != nil {
+		return nil, err
+	}
 	cfg = cfg.withDefaults()
 	n := &Node{
 		cfg:     cfg,
@@ -84,6 +87,9 @@ func New(cfg Config) (*Node, error) {
 	n.server = n.newServer()
 	if err := n.SetView(cfg.Peers); err != nil {
 		n.streams.close()
+		if cfg.Listener != nil {
+			_ = cfg.Listener.Close()
+		}
 		return nil, err
 	}
 	n.wg.Go(func() { n.clock.run(n.stop) })

@@ -344,3 +344,21 @@ func TestCheckPeer(t *testing.T) {
 		}
 	}
 }
+
+func TestPortZeroIsAFreePort(t *testing.T) {
+	n, err := New(Config{Listen: "127.0.0.1:0", Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = n.Close() }()
+	if strings.HasSuffix(n.Addr(), ":0") || n.ID() != n.Addr() {
+		t.Fatalf("address %s, ID %s", n.Addr(), n.ID())
+	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	resp, _ := raw(t, n.Addr(), "GET /other HTTP/1.1\r\nHost: x\r\n\r\n")
+	if resp == nil {
+		t.Error("nobody answers at the node's address")
+	}
+}
