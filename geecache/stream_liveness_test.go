@@ -223,16 +223,17 @@ func TestSilenceIsJudgedByAPing(t *testing.T) {
 	}{
 		{"just heard", silence{now: ms(10_100), lastRecv: ms(10_000), waiting: true}, false, false},
 		{"busy", silence{now: ms(10_150), lastRecv: ms(10_000), waiting: true}, true, false},
-		{"busy and pinged", silence{now: ms(10_700), lastRecv: ms(10_000), lastPing: ms(10_150), waiting: true}, false, false},
-		{"busy and dead", silence{now: ms(10_750), lastRecv: ms(10_000), lastPing: ms(10_150), waiting: true}, false, true},
-		{"asked after long silence", silence{now: ms(10_100), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(9_900), waiting: true}, false, false},
-		{"asked, and the ping is older", silence{now: ms(10_200), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(9_900), waiting: true}, true, false},
-		{"the caller has left", silence{now: ms(10_800), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(10_160)}, false, true},
+		{"busy and pinged", silence{now: ms(10_700), lastRecv: ms(10_000), lastPing: ms(10_150), looks: 5, waiting: true}, false, false},
+		{"busy and dead", silence{now: ms(10_750), lastRecv: ms(10_000), lastPing: ms(10_150), looks: 5, waiting: true}, false, true},
+		{"asked after long silence", silence{now: ms(10_100), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(9_900), looks: 5, waiting: true}, false, false},
+		{"asked, and the ping is older", silence{now: ms(10_200), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(9_900), looks: 5, waiting: true}, true, false},
+		{"the caller has left", silence{now: ms(10_800), lastRecv: ms(9_000), askedAt: ms(10_000), lastPing: ms(10_160), looks: 5}, false, true},
 		{"idle", silence{now: ms(10_900), lastRecv: ms(10_000)}, false, false},
 		{"idle for long", silence{now: ms(11_000), lastRecv: ms(10_000)}, true, false},
-		{"idle and dead", silence{now: ms(13_000), lastRecv: ms(10_000), lastPing: ms(11_000)}, false, true},
+		{"idle and dead", silence{now: ms(13_000), lastRecv: ms(10_000), lastPing: ms(11_000), looks: 5}, false, true},
 		{"this process was stopped", silence{now: ms(99_000), lastRecv: ms(10_000), waiting: true}, true, false},
-		{"it was stopped, and has just pinged", silence{now: ms(99_100), lastRecv: ms(10_000), lastPing: ms(99_000), waiting: true}, false, false},
+		{"it was stopped after its ping", silence{now: ms(99_000), lastRecv: ms(10_000), lastPing: ms(10_150), looks: 2, waiting: true}, false, false},
+		{"it was stopped, and has just pinged", silence{now: ms(99_100), lastRecv: ms(10_000), lastPing: ms(99_000), looks: 5, waiting: true}, false, false},
 	} {
 		if ping, dead := test.s.judge(timings); ping != test.ping || dead != test.dead {
 			t.Errorf("%s: ping %v, dead %v", test.name, ping, dead)

@@ -27,8 +27,14 @@ type silence struct {
 	lastRecv int64
 	askedAt  int64 // the first request after lastRecv; 0: none
 	lastPing int64
+	looks    int  // how often watch has woken up since, this time included
 	waiting  bool // requests wait
 }
+
+// looksBeforeDeath is how often watch must wake up after a ping before it takes
+// silence for death. A process that is stopped does not wake up, so however long
+// it is stopped, and whenever, what the peer has sent meanwhile can be read first.
+const looksBeforeDeath = 3
 
 // judge decides whether to ping the peer, and whether it is dead. While requests
 // wait, silence for pingBusy makes the client ping, and silence for deadAfter is
@@ -47,9 +53,9 @@ func (s silence) judge(t streamTimings) (ping, dead bool) {
 	if s.lastPing <= since {
 		return silent >= pingAfter, false
 	}
-	// Only an unanswered ping is a proof: if this process has been stopped for
-	// a while, what the peer has sent may wait to be read.
-	return false, silent >= deadAfter && time.Duration(s.now-s.lastPing) >= (deadAfter-pingAfter)/2
+	// Only a ping that had time to be answered is a proof.
+	answerable := time.Duration(s.now-s.lastPing) >= (deadAfter-pingAfter)/2 && s.looks >= looksBeforeDeath
+	return false, silent >= deadAfter && answerable
 }
 
 // watch pings the peer, and ends the connection when it is dead.
@@ -57,9 +63,10 @@ func (cc *clientConn) watch() {
 	t := cc.client.cfg.timings
 	timer := time.NewTimer(t.pingBusy)
 	defer timer.Stop()
-	lastPing := int64(0)
+	lastPing, looks := int64(0), 0
 	for {
 		cc.rest(timer)
+		looks++
 		select {
 		case <-cc.done:
 			return
@@ -67,7 +74,7 @@ func (cc *clientConn) watch() {
 		}
 		s := silence{
 			lastRecv: cc.lastRecv.Load(), askedAt: cc.askedAt.Load(),
-			lastPing: lastPing, waiting: cc.inFlight() > 0,
+			lastPing: lastPing, looks: looks, waiting: cc.inFlight() > 0,
 		}
 		s.now = cc.now()
 		ping, dead := s.judge(t)
@@ -77,7 +84,7 @@ func (cc *clientConn) watch() {
 		}
 		if ping {
 			cc.w.post(kindPing, uint64(s.now))
-			lastPing = s.now
+			lastPing, looks = s.now, 0
 		}
 	}
 }
