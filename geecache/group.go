@@ -245,7 +245,7 @@ func (g *Group) peek(hash uint64, key string) (*lru.Entry, Origin) {
 // trouble, the entry becomes a hot copy: it may be used for a little longer.
 func (g *Group) confirm(p *placement, hash uint64, e *lru.Entry) bool {
 	owner := p.owner(hash)
-	if owner != nil && !owner.self && owner.usable() || owner == nil {
+	if owner == nil || !owner.self && !owner.inTrouble() {
 		if g.main.RemoveEntry(hash, e) {
 			a := answerOf(e, FromHot, "")
 			g.keepHot(hash, e.Key(), &a)

@@ -163,7 +163,7 @@ func (g *Group) store(hash uint64, key string, a *answer, mode Mode) {
 	}
 	p := g.node.place()
 	owner := p.owner(hash)
-	if owner != nil && (owner.self || mode == ModeStandIn || !owner.usable()) {
+	if owner != nil && (owner.self || mode == ModeStandIn || owner.inTrouble()) {
 		// An item too large for the cache is refused, and evicts nothing: it is
 		// an answer all the same.
 		_ = g.main.Add(hash, key, a.item(a.expires, p.gen))

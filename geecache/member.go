@@ -39,6 +39,15 @@ func (m *member) usable() bool {
 	return st == peerUp || st == peerConnecting
 }
 
+// inTrouble reports whether the member was in trouble when it was last asked or
+// probed, and has not answered since. It may be worth a try even so.
+func (m *member) inTrouble() bool {
+	if b, ok := m.client.(*breaker); ok {
+		return b.lastError() != nil
+	}
+	return !m.usable()
+}
+
 // ask sends one request. An error means that the member is in trouble, or that
 // ctx ended.
 func (m *member) ask(ctx context.Context, req *PeerRequest) (PeerReply, error) {
