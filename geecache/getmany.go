@@ -3,6 +3,7 @@ package geecache
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/geecache/geecache/consistenthash"
@@ -12,9 +13,13 @@ import (
 // would only wait for their turn at the source.
 const manyLoads = 64
 
+// manyBatch bounds the keys of one batch to a peer, which are unanswered requests
+// of its connection until they have been loaded (Config.MaxStreamRequests).
+const manyBatch = 4096
+
 // GetMany returns the values of several keys: all that this node has in memory,
-// and the others with one round trip a peer, in parallel. A key that is given
-// twice is asked once.
+// and the others with one round trip a peer (one for each 4096 keys), in
+// parallel. A key that is given twice is asked once.
 //
 // What could not be answered is missing from the map; the error then joins a
 // *KeyError for each such key (errors.Is works on the whole, and a key that does
@@ -45,7 +50,11 @@ func (g *Group) GetMany(ctx context.Context, keys ...string) (map[string]ByteVie
 	}
 	var wg sync.WaitGroup
 	for owner, keys := range remote {
-		wg.Go(func() { m.fetch(ctx, p, owner, keys) })
+		wg.Go(func() {
+			for batch := range slices.Chunk(keys, manyBatch) {
+				m.fetch(ctx, p, owner, batch)
+			}
+		})
 	}
 	m.each(ctx, local)
 	wg.Wait()

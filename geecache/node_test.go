@@ -362,3 +362,17 @@ func TestPortZeroIsAFreePort(t *testing.T) {
 		t.Error("nobody answers at the node's address")
 	}
 }
+
+func TestGetManyOfMoreKeysThanAConnectionHolds(t *testing.T) {
+	src := &testSource{}
+	nodes := startCluster(t, 2, src, Config{MaxStreamRequests: manyBatch}, GroupConfig{HotTTL: -1})
+	var keys []string
+	for i := range 3 * manyBatch {
+		keys = append(keys, fmt.Sprint("k", i))
+	}
+	values, err := nodes[0].Group("g").GetMany(t.Context(), keys...)
+	if err != nil || len(values) != len(keys) {
+		t.Errorf("%d values of %d, %.200v", len(values), len(keys), err)
+	}
+	wantCount(t, "loads", src.total(), len(keys))
+}
