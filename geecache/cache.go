@@ -1,6 +1,7 @@
 package geecache
 
 import (
+	"math"
 	"time"
 
 	"github.com/geecache/geecache/lru"
@@ -90,6 +91,15 @@ func sooner(a, b int64) int64 {
 		return a
 	}
 	return min(a, b)
+}
+
+// after returns the time ttl after now, as an entry has it: never 0, and at most
+// the end of time.
+func after(now int64, ttl time.Duration) int64 {
+	if int64(ttl) > math.MaxInt64-now {
+		return math.MaxInt64
+	}
+	return max(now+int64(ttl), 1)
 }
 
 // left returns what is left of a time of expiry as it travels: 0 for no limit,

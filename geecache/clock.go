@@ -36,7 +36,7 @@ func (c *coarseClock) run(stop <-chan struct{}) {
 // now returns the coarse time.
 func (c *coarseClock) now() int64 { return c.ns.Load() }
 
-// exact returns the time without the coarseness, and brings the clock up to it.
+// exact returns the time without the coarseness.
 func (c *coarseClock) exact() int64 { return int64(time.Since(c.start)) }
 
 // A hybridClock hands out versions: 48 bits of milliseconds since the Unix
@@ -58,12 +58,23 @@ func (h *hybridClock) next() uint64 {
 	}
 }
 
-// see makes later versions larger than v.
+// believable bounds how far ahead of this node's a peer's clock is believed to be.
+const believable = time.Hour
+
+// see makes later versions larger than v, unless v is from too far ahead.
 func (h *hybridClock) see(v uint64) {
+	if ageOf(v) < -believable {
+		return
+	}
 	for {
 		last := h.last.Load()
 		if v <= last || h.last.CompareAndSwap(last, v) {
 			return
 		}
 	}
+}
+
+// ageOf returns how long ago a version was made, by this node's clock.
+func ageOf(version uint64) time.Duration {
+	return time.Since(time.UnixMilli(int64(version >> 16)))
 }

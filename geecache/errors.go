@@ -112,6 +112,10 @@ func CodeOf(err error) Code {
 	if err == nil {
 		return CodeOK
 	}
+	var source *sourceError
+	if errors.As(err, &source) && !errors.Is(err, ErrTooLarge) && !errors.Is(err, ErrOverloaded) {
+		return CodeSource // whatever else it wraps is the source's affair, not this cluster's
+	}
 	for i := range codeTable {
 		if e := codeTable[i].err; e != nil && errors.Is(err, e) {
 			return codeTable[i].code

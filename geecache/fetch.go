@@ -10,8 +10,7 @@ import (
 // fetch is a fetch flight's body: it asks the key's owner or, if that one is in
 // trouble, its stand-in: the next live node on the ring. It ends with
 // errLoadHere if this node is the stand-in, or has become the owner.
-func (g *Group) fetch(ctx context.Context, hash uint64, key string) (answer, error) {
-	p := g.node.place()
+func (g *Group) fetch(ctx context.Context, p *placement, hash uint64, key string) (answer, error) {
 	owner := p.owner(hash)
 	if owner == nil || owner.self {
 		return answer{}, errLoadHere
@@ -64,6 +63,8 @@ func (g *Group) try(ctx context.Context, p *placement, m *member, hash uint64, k
 // received turns a peer's reply into an answer or an error.
 func (g *Group) received(hash uint64, key string, reply *PeerReply, m *member) (answer, error) {
 	switch reply.Code {
+	case CodeDeadline, CodeCanceled: // the flight's there, not the caller's
+		reply.Code = CodeLoadTimeout
 	case CodeOK, CodeNotFound:
 		a := g.answerOfReply(reply, m.peer.ID)
 		if a.keep && g.cfg.HotTTL > 0 && g.node.cfg.Rand() < g.cfg.HotShare {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/geecache/geecache/consistenthash"
 )
@@ -105,6 +106,7 @@ func (m *many) fetch(ctx context.Context, p *placement, owner *member, keys []st
 		reqs[i] = PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch, Timeout: timeLeft(ctx)}
 	}
 	g.peerRequests.Add(int64(len(keys)))
+	start := time.Now()
 	replies, errs := owner.askMany(ctx, reqs)
 	var again []string
 	for i, key := range keys {
@@ -122,7 +124,7 @@ func (m *many) fetch(ctx context.Context, p *placement, owner *member, keys []st
 		if err == nil {
 			err = a.err()
 		}
-		g.countMiss(ctx, err)
+		g.observeMiss(ctx, start, err)
 		m.put(key, &a, err)
 	}
 	m.each(ctx, again)

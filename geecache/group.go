@@ -50,14 +50,14 @@ type hitCounters struct {
 
 // counters are a group's other counters; GroupStats says what each counts.
 type counters struct {
-	misses, notFound, failed               atomic.Int64
-	peerRequests, peerErrors, standIns     atomic.Int64
-	hotCopies                              atomic.Int64
-	servedOther, epochMismatch             atomic.Int64
-	handoverAsks, handoverHits             atomic.Int64
-	loadsOwner, loadsStandIn, loadsOther   atomic.Int64
-	loadErrors, loadTimeouts, loadsRefused atomic.Int64
-	loadsRunning                           atomic.Int64
+	misses, notFound, failed             atomic.Int64
+	peerRequests, peerErrors, standIns   atomic.Int64
+	hotCopies                            atomic.Int64
+	servedOther, epochMismatch           atomic.Int64
+	handoverAsks, handoverHits           atomic.Int64
+	loadsOwner, loadsStandIn, loadsOther atomic.Int64
+	loadErrors, loadsRefused             atomic.Int64
+	loadsRunning                         atomic.Int64
 }
 
 func newGroup(n *Node, name string, getter Getter, cfg GroupConfig) (*Group, error) {
@@ -246,6 +246,9 @@ func (g *Group) peek(hash uint64, key string) (*lru.Entry, Origin) {
 func (g *Group) confirm(p *placement, hash uint64, e *lru.Entry) bool {
 	owner := p.owner(hash)
 	if owner == nil || !owner.self && !owner.inTrouble() {
+		if owner != nil && e.Tag() == unsettled && ageOf(e.Version()) < settleWithin {
+			return true
+		}
 		if g.main.RemoveEntry(hash, e) {
 			a := answerOf(e, FromHot, "")
 			g.keepHot(hash, e.Key(), &a)
@@ -256,13 +259,21 @@ func (g *Group) confirm(p *placement, hash uint64, e *lru.Entry) bool {
 	return true
 }
 
+// unsettled is the tag of an entry that this node loaded as a stand-in while it
+// knew of no trouble of the owner. It is checked at each hit: either the trouble
+// shows here too within settleWithin, or the entry becomes a hot copy.
+const (
+	unsettled    uint32 = 0 // no placement's generation
+	settleWithin        = 5 * time.Second
+)
+
 // keepHot stores a short-lived copy.
 func (g *Group) keepHot(hash uint64, key string, a *answer) {
 	ttl := g.cfg.HotTTL
 	if ttl < 0 {
 		ttl = defaultHotTTL // what changed hands is kept a moment even so
 	}
-	expires := sooner(a.expires, g.node.clock.now()+int64(ttl))
+	expires := sooner(a.expires, after(g.node.clock.now(), ttl))
 	if g.hot.Add(hash, key, a.item(expires, 0)) == nil {
 		g.hotCopies.Add(1)
 	}
@@ -273,15 +284,15 @@ func (g *Group) miss(ctx context.Context, hash uint64, key string) (answer, erro
 	g.misses.Add(1)
 	start := time.Now()
 	a, err := g.resolve(ctx, hash, key, false)
-	if o := g.node.cfg.Observer; o != nil {
-		o.ObserveMiss(g.name, time.Since(start))
-	}
-	g.countMiss(ctx, err)
+	g.observeMiss(ctx, start, err)
 	return a, err
 }
 
-// countMiss counts how a miss ended.
-func (g *Group) countMiss(ctx context.Context, err error) {
+// observeMiss counts how a miss ended, and tells the observer how long it took.
+func (g *Group) observeMiss(ctx context.Context, start time.Time, err error) {
+	if o := g.node.cfg.Observer; o != nil {
+		o.ObserveMiss(g.name, time.Since(start))
+	}
 	switch {
 	case err == nil:
 	case errors.Is(err, ErrNotFound):
@@ -304,7 +315,8 @@ func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked b
 	if err := g.node.closedErr(); err != nil {
 		return answer{}, err
 	}
-	owner := g.node.place().owner(hash)
+	p := g.node.place()
+	owner := p.owner(hash)
 	if owner == nil || owner.self || unmarked && !owner.marked {
 		return g.load(ctx, hash, key, ModeOwner)
 	}
@@ -313,7 +325,7 @@ func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked b
 		flights = g.plain
 	}
 	a, _, err := flights.Do(ctx, hash, key, func(ctx context.Context) (answer, error) {
-		return g.fetch(ctx, hash, key)
+		return g.fetch(ctx, p, hash, key)
 	})
 	switch {
 	case err == nil:
@@ -366,7 +378,6 @@ func (g *Group) Stats() GroupStats {
 		LoadsStandIn:  g.loadsStandIn.Load(),
 		LoadsOther:    g.loadsOther.Load(),
 		LoadErrors:    g.loadErrors.Load(),
-		LoadTimeouts:  g.loadTimeouts.Load(),
 		LoadsRefused:  g.loadsRefused.Load(),
 		LoadsInFlight: g.loadsRunning.Load(),
 		Main:          g.main.stats(),
@@ -382,6 +393,7 @@ func (g *Group) Stats() GroupStats {
 	loads := g.loads.Stats()
 	s.LoadFlightJoin = int64(loads.Suppressed)
 	s.LoadsAbandoned = int64(loads.Abandoned)
+	s.LoadTimeouts = int64(loads.Timeouts)
 	s.AbandonedRunning = int64(loads.AbandonedRunning)
 	for _, f := range []*singleflight.Group[answer]{g.fetches, g.plain} {
 		st := f.Stats()

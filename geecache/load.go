@@ -21,6 +21,9 @@ const abandonGrace = time.Second
 // load joins or starts this node's load flight for key. mode says in which
 // role the node was asked: as owner, or as a stand-in for one in trouble.
 func (g *Group) load(ctx context.Context, hash uint64, key string, mode Mode) (answer, error) {
+	if err := g.node.closedErr(); err != nil {
+		return answer{}, err
+	}
 	if g.node.cfg.Role == RoleClient {
 		return answer{}, fmt.Errorf("%w: a client never loads, and no node can be asked", ErrUnavailable)
 	}
@@ -28,11 +31,7 @@ func (g *Group) load(ctx context.Context, hash uint64, key string, mode Mode) (a
 		return g.loadOnce(ctx, hash, key, mode)
 	})
 	if err != nil {
-		err = g.flightErr(err)
-		if errors.Is(err, ErrLoadTimeout) && ctx.Err() == nil {
-			g.loadTimeouts.Add(1)
-		}
-		return a, err
+		return a, g.flightErr(err)
 	}
 	return a, a.err()
 }
@@ -150,7 +149,7 @@ func (a *answer) setTTL(ttl time.Duration, now int64) {
 	a.keep = ttl >= 0
 	a.expires = 0
 	if ttl > 0 {
-		a.expires = max(now+int64(ttl), 1)
+		a.expires = after(now, ttl)
 	}
 }
 
@@ -163,13 +162,18 @@ func (g *Group) store(hash uint64, key string, a *answer, mode Mode) {
 	}
 	p := g.node.place()
 	owner := p.owner(hash)
-	if owner != nil && (owner.self || mode == ModeStandIn || owner.inTrouble()) {
-		// An item too large for the cache is refused, and evicts nothing: it is
-		// an answer all the same.
-		_ = g.main.Add(hash, key, a.item(a.expires, p.gen))
+	tag := p.gen
+	switch {
+	case owner == nil, !owner.self && mode != ModeStandIn && !owner.inTrouble():
+		g.keepHot(hash, key, a)
 		return
+	case !owner.self && !owner.inTrouble():
+		// The asking node knows of the trouble first; confirm looks again.
+		tag = unsettled
 	}
-	g.keepHot(hash, key, a)
+	// An item too large for the cache is refused, and evicts nothing: it is an
+	// answer all the same.
+	_ = g.main.Add(hash, key, a.item(a.expires, tag))
 }
 
 // handoverAsk bounds how long a load waits for the previous owner's memory.

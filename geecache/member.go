@@ -21,6 +21,8 @@ type member struct {
 	// on behalf of an unmarked request, which may have come from them.
 	marked bool
 
+	closing *time.Timer // closes a member that has left the view
+
 	client PeerClient       // nil for this node and for clients
 	state  func() peerState // of the connection
 
@@ -55,16 +57,23 @@ func (m *member) ask(ctx context.Context, req *PeerRequest) (PeerReply, error) {
 	m.inFlight.Add(1)
 	reply, err := m.client.Get(ctx, req)
 	m.inFlight.Add(-1)
-	if err == nil && reply.Code == CodeDraining {
-		err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, ErrDraining)
+	return reply, m.judge(ctx, &reply, err)
+}
+
+// judge tells trouble from an answer: a node that drains, or that refuses this
+// one as a stranger, is asked no more. A deadline is never the peer's trouble.
+func (m *member) judge(ctx context.Context, reply *PeerReply, err error) error {
+	if err == nil && (reply.Code == CodeDraining || reply.Code == CodeRefused) {
+		err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, reply.Code.Err())
 	}
-	if err != nil && ctx.Err() == nil {
-		m.failures.Add(1)
-		if !errors.Is(err, ErrPeerTrouble) {
-			err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, err)
-		}
+	if err == nil || ctx.Err() != nil {
+		return err
 	}
-	return reply, err
+	m.failures.Add(1)
+	if errors.Is(err, ErrPeerTrouble) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, err)
 }
 
 // askMany sends several requests in one round trip. Each has an error of its
@@ -76,12 +85,7 @@ func (m *member) askMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, 
 	replies, errs := m.client.GetMany(ctx, reqs)
 	m.inFlight.Add(-n)
 	for i := range errs {
-		if errs[i] == nil && replies[i].Code == CodeDraining {
-			errs[i] = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, ErrDraining)
-		}
-		if errs[i] != nil && ctx.Err() == nil {
-			m.failures.Add(1)
-		}
+		errs[i] = m.judge(ctx, &replies[i], errs[i])
 	}
 	return replies, errs
 }
@@ -161,34 +165,37 @@ func (b *breaker) state() peerState {
 	return peerUp
 }
 
-// enter returns an error if the peer must not be asked now.
-func (b *breaker) enter() error {
+// enter returns an error if the peer must not be asked now. trial says that the
+// request is the one that is let through to see whether the peer is back.
+func (b *breaker) enter() (trial bool, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.err == nil {
-		return nil
+		return false, nil
 	}
 	if b.trying || b.now() < b.until {
-		return b.err
+		return false, b.err
 	}
 	b.trying = true
-	return nil
+	return true, nil
 }
 
 // leave takes note of a request's outcome: trouble, or an answer. A request
 // whose caller has left (ended) says nothing.
-func (b *breaker) leave(err error, ended bool) {
+func (b *breaker) leave(trial bool, err error, ended bool) {
 	b.mu.Lock()
 	wasOpen := b.err != nil
 	switch {
 	case err == nil:
 		b.err, b.backoff = nil, 0
-	case !ended:
+	case !ended && (trial || !wasOpen): // of many that fail at once, one counts
 		b.err = err
 		b.backoff = min(max(2*b.backoff, b.min), b.max)
 		b.until = b.now() + int64(b.backoff)
 	}
-	b.trying = false
+	if trial {
+		b.trying = false
+	}
 	recovered := wasOpen && b.err == nil
 	b.mu.Unlock()
 	if recovered {
@@ -203,33 +210,43 @@ func (b *breaker) lastError() error {
 }
 
 // Get implements PeerClient.
-func (b *breaker) Get(ctx context.Context, req *PeerRequest) (PeerReply, error) {
-	if err := b.enter(); err != nil {
+func (b *breaker) Get(ctx context.Context, req *PeerRequest) (reply PeerReply, err error) {
+	trial, err := b.enter()
+	if err != nil {
 		return PeerReply{}, err
 	}
-	reply, err := b.client.Get(ctx, req)
-	b.leave(err, ctx.Err() != nil)
+	err = errPanicked
+	defer func() { b.leave(trial, err, ctx.Err() != nil) }()
+	reply, err = b.client.Get(ctx, req)
 	return reply, err
 }
 
+// errPanicked is what a breaker takes for the outcome of a client that panics.
+var errPanicked = fmt.Errorf("%w: its client panicked", ErrPeerTrouble)
+
 // GetMany implements PeerClient.
 func (b *breaker) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	if err := b.enter(); err != nil {
+	trial, err := b.enter()
+	if err != nil {
 		errs := make([]error, len(reqs))
 		for i := range errs {
 			errs[i] = err
 		}
 		return make([]PeerReply, len(reqs)), errs
 	}
+	trouble := errPanicked
+	defer func() { b.leave(trial, trouble, ctx.Err() != nil) }()
 	replies, errs := b.client.GetMany(ctx, reqs)
-	var trouble error
+	trouble = nil
 	for _, err := range errs {
 		if errors.Is(err, ErrPeerTrouble) {
 			trouble = err
 			break
 		}
 	}
-	b.leave(trouble, trouble == nil && ctx.Err() != nil)
+	if trouble == nil && ctx.Err() != nil {
+		trouble = ctx.Err() // no answer, and no trouble either
+	}
 	return replies, errs
 }
 

@@ -78,7 +78,6 @@ func New(cfg Config) (*Node, error) {
 		log:     cfg.Logger.With("node", cfg.ID),
 		clock:   newCoarseClock(),
 		started: time.Now(),
-		members: make(map[string]*member),
 		stop:    make(chan struct{}),
 	}
 	n.groups.Store(&map[string]*Group{})
@@ -222,9 +221,9 @@ func (n *Node) Drain(ctx context.Context) error {
 			n.log.Info("draining")
 			n.streams.drain()
 			n.mu.Lock()
-			peers := n.peers
+			_, err := n.setViewLocked(n.peers) // gives the node's own place up
 			n.mu.Unlock()
-			if err := n.SetView(peers); err != nil { // gives the node's own place up
+			if err != nil {
 				return err
 			}
 			break
@@ -239,6 +238,7 @@ func (n *Node) Drain(ctx context.Context) error {
 			return fmt.Errorf("geecache: drain: requests are still in flight: %w", context.Cause(ctx))
 		}
 	}
+	n.streams.close() // all is written; under TLS, Shutdown would wait for them
 	if err := n.server.Shutdown(ctx); err != nil {
 		return fmt.Errorf("geecache: drain: connections are still busy: %w", err)
 	}
@@ -247,7 +247,7 @@ func (n *Node) Drain(ctx context.Context) error {
 
 // busy reports whether a request is in flight.
 func (n *Node) busy() bool {
-	if n.streams.stats().inFlight > 0 {
+	if n.streams.busy() {
 		return true
 	}
 	for _, g := range *n.groups.Load() {

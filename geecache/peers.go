@@ -22,8 +22,9 @@ type Peer struct {
 
 	// Addr is where it listens: "host:port". A scheme before it chooses the
 	// protocol that it is spoken to: "http://" is the plain HTTP protocol
-	// without a handshake (for nodes of other GeeCache implementations), any
-	// other one is looked up in [Config.Transports]; none is the stream.
+	// without a handshake (for nodes of other GeeCache implementations; one that
+	// hangs with its connections open is not noticed), any other one is looked
+	// up in [Config.Transports]; none is the stream.
 	Addr string `json:"addr"`
 
 	Role   Role    `json:"role,omitempty"`   // empty means RoleNode

@@ -368,7 +368,7 @@ func TestRule9NewOwnerAsksThePreviousOnesMemory(t *testing.T) {
 		if s.HandoverHits == 0 || s.HandoverHits != s.Main.Entries {
 			t.Errorf("%d entries were handed over, the newcomer has %d", s.HandoverHits, s.Main.Entries)
 		}
-		time.Sleep(defaultHandover)
+		time.Sleep(defaultHandover + tick)
 		asks := s.HandoverAsks
 		for i := range 100 {
 			mustGet(t, c.g(2), fmt.Sprint("later", i))

@@ -231,6 +231,22 @@ func (s *streamServer) drain() {
 	}
 }
 
+// busy reports whether a request is being answered, or an answer has not been
+// written yet.
+func (s *streamServer) busy() bool {
+	if s.inFlight.Load() > 0 {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for c := range s.conns {
+		if !c.w.idle() {
+			return true
+		}
+	}
+	return false
+}
+
 // close ends all connections and waits until nothing works for them any more.
 func (s *streamServer) close() {
 	s.mu.Lock()

@@ -239,7 +239,8 @@ func (c *serverConn) answer(ctx context.Context, id uint64, req *PeerRequest) {
 		delete(c.inFlight, id)
 		c.mu.Unlock()
 		cancel()
-		crowd := c.s.inFlight.Add(-1) > 0
+		defer c.s.inFlight.Add(-1) // last: a node that drains waits for it
+		crowd := c.s.inFlight.Load() > 1
 		if canceled || c.w.lock(c.ctx) != nil {
 			return
 		}

@@ -237,6 +237,13 @@ func (w *frameWriter) wrote(out []byte, err error) bool {
 	return true
 }
 
+// idle reports whether all that has been added has been written.
+func (w *frameWriter) idle() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err != nil || !w.writing && !w.waitingLocked()
+}
+
 func (w *frameWriter) waitingLocked() bool {
 	return len(w.buf) > 0 || len(w.large) > 0 || w.pongDue
 }

@@ -25,31 +25,33 @@ const (
 // takes the place, and the count, of the least one (the space-saving sketch).
 type topCounter struct {
 	mu     sync.Mutex // guards counts
-	counts map[string]int64
+	counts map[string]*int64
 }
 
+// add counts key, which may alias a buffer that is about to change.
 func (t *topCounter) add(key string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if n, ok := t.counts[key]; ok {
-		t.counts[key] = n + 1
+	if n := t.counts[key]; n != nil {
+		*n++ // not t.counts[key] = ..., which would keep this key, and its bytes may change
 		return
 	}
 	if t.counts == nil {
-		t.counts = make(map[string]int64, topKeys)
+		t.counts = make(map[string]*int64, topKeys)
 	}
 	n := int64(0)
 	if len(t.counts) >= topKeys {
 		var least string
 		n = -1
 		for k, c := range t.counts {
-			if n < 0 || c < n {
-				least, n = k, c
+			if n < 0 || *c < n {
+				least, n = k, *c
 			}
 		}
 		delete(t.counts, least)
 	}
-	t.counts[strings.Clone(key)] = n + 1
+	n++
+	t.counts[strings.Clone(key)] = &n
 }
 
 // Top returns the keys that were hit most in this node's memory since the group
@@ -61,7 +63,7 @@ func (g *Group) Top(n int) []KeyCount {
 		t := &g.hits[i].top
 		t.mu.Lock()
 		for key, count := range t.counts {
-			top = append(top, KeyCount{Key: key, Count: count * topSample})
+			top = append(top, KeyCount{Key: key, Count: *count * topSample})
 		}
 		t.mu.Unlock()
 	}

@@ -2,6 +2,7 @@ package geecache
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/geecache/geecache/consistenthash"
@@ -36,6 +37,15 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 	}
 	draining := n.state.Load() == stateDraining
 	peers = n.withSelf(peers)
+	if n.members != nil && !draining && slices.Equal(peers, n.peers) {
+		return nil, nil // as those who watch a registry often say
+	}
+	var returned []*member
+	defer func() {
+		if err != nil {
+			n.retired = append(n.retired, returned...)
+		}
+	}()
 	next := make(map[string]*member, len(peers))
 	var owners, clients, fresh []*member
 	for _, p := range peers {
@@ -45,7 +55,9 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 		key := fmt.Sprint(p) // another weight or role makes another member
 		m := n.members[key]
 		if m == nil {
-			m = n.unretire(p)
+			if m = n.unretire(p); m != nil {
+				returned = append(returned, m)
+			}
 		}
 		if m == nil {
 			if m, err = n.newMember(p); err != nil {
@@ -91,6 +103,9 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 		n.log.Info("view changed", "epoch", epochText(p.epoch), "nodes", len(ordered), "clients", len(clients))
 	}
 	n.members, n.peers = next, peers
+	for _, m := range returned {
+		m.closing.Stop()
+	}
 	return nil, nil
 }
 
@@ -206,18 +221,19 @@ func (n *Node) nextGeneration() {
 // asked, and then closes it.
 func (n *Node) retire(m *member) {
 	n.retired = append(n.retired, m)
-	time.AfterFunc(max(n.cfg.Handover, time.Second), func() {
+	pause := max(n.cfg.Handover, time.Second)
+	m.closing = time.AfterFunc(pause, func() {
 		n.mu.Lock()
-		mine := false
-		for i, r := range n.retired {
-			if r == m {
-				n.retired = append(n.retired[:i:i], n.retired[i+1:]...)
-				mine = true
-				break
-			}
+		i := slices.Index(n.retired, m)
+		if i >= 0 && m.inFlight.Load() > 0 { // requests end in the view that they began in
+			m.closing.Reset(pause)
+			i = -1
+		}
+		if i >= 0 {
+			n.retired = slices.Delete(n.retired, i, i+1)
 		}
 		n.mu.Unlock()
-		if mine {
+		if i >= 0 {
 			_ = m.client.Close()
 		}
 	})
@@ -227,7 +243,7 @@ func (n *Node) retire(m *member) {
 func (n *Node) unretire(p Peer) *member {
 	for i, m := range n.retired {
 		if m.peer == p {
-			n.retired = append(n.retired[:i:i], n.retired[i+1:]...)
+			n.retired = slices.Delete(n.retired, i, i+1)
 			return m
 		}
 	}

@@ -350,7 +350,10 @@ type Response struct {
 	// The epoch of the answering node's view of the cluster.
 	Epoch uint64 `protobuf:"fixed64,8,opt,name=epoch,proto3" json:"epoch,omitempty"`
 	// With CODE_OVERLOADED: when to try again, 0 if the node does not say.
-	RetryAfterNs  int64 `protobuf:"varint,9,opt,name=retry_after_ns,json=retryAfterNs,proto3" json:"retry_after_ns,omitempty"`
+	RetryAfterNs int64 `protobuf:"varint,9,opt,name=retry_after_ns,json=retryAfterNs,proto3" json:"retry_after_ns,omitempty"`
+	// Inside a GetManyResponse, with CODE_TOO_LARGE: the values together did not
+	// fit into one message. Ask for this key alone.
+	AskAlone      bool `protobuf:"varint,10,opt,name=ask_alone,json=askAlone,proto3" json:"ask_alone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -446,6 +449,13 @@ func (x *Response) GetRetryAfterNs() int64 {
 		return x.RetryAfterNs
 	}
 	return 0
+}
+
+func (x *Response) GetAskAlone() bool {
+	if x != nil {
+		return x.AskAlone
+	}
+	return false
 }
 
 // A GetManyRequest asks for several keys in one round trip.
@@ -551,7 +561,7 @@ const file_geecachepb_geecachepb_proto_rawDesc = "" +
 	"\x04mode\x18\x03 \x01(\x0e2\x10.geecachepb.ModeR\x04mode\x12\x14\n" +
 	"\x05epoch\x18\x04 \x01(\x06R\x05epoch\x12\x1d\n" +
 	"\n" +
-	"timeout_ns\x18\x05 \x01(\x03R\ttimeoutNs\"\x92\x02\n" +
+	"timeout_ns\x18\x05 \x01(\x03R\ttimeoutNs\"\xaf\x02\n" +
 	"\bResponse\x12\x14\n" +
 	"\x05value\x18\x01 \x01(\fR\x05value\x12$\n" +
 	"\x04code\x18\x02 \x01(\x0e2\x10.geecachepb.CodeR\x04code\x12\x18\n" +
@@ -561,7 +571,9 @@ const file_geecachepb_geecachepb_proto_rawDesc = "" +
 	"\x06origin\x18\x06 \x01(\x0e2\x12.geecachepb.OriginR\x06origin\x12\x17\n" +
 	"\atook_ns\x18\a \x01(\x03R\x06tookNs\x12\x14\n" +
 	"\x05epoch\x18\b \x01(\x06R\x05epoch\x12$\n" +
-	"\x0eretry_after_ns\x18\t \x01(\x03R\fretryAfterNs\"A\n" +
+	"\x0eretry_after_ns\x18\t \x01(\x03R\fretryAfterNs\x12\x1b\n" +
+	"\task_alone\x18\n" +
+	" \x01(\bR\baskAlone\"A\n" +
 	"\x0eGetManyRequest\x12/\n" +
 	"\brequests\x18\x01 \x03(\v2\x13.geecachepb.RequestR\brequests\"E\n" +
 	"\x0fGetManyResponse\x122\n" +

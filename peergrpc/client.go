@@ -25,6 +25,7 @@ const clientParallel = 16
 type client struct {
 	name  string // of the peer, for errors
 	conn  *grpc.ClientConn
+	pings *grpc.ClientConn // for the guard
 	rpc   GroupCacheClient
 	md    metadata.MD // says who asks; read only
 	guard *guard
@@ -32,8 +33,8 @@ type client struct {
 
 var _ geecache.PeerClient = (*client)(nil)
 
-func newClient(conn *grpc.ClientConn, peer geecache.Peer, addr string, t geecache.Timings, md metadata.MD) *client {
-	c := &client{name: peer.ID, conn: conn, rpc: NewGroupCacheClient(conn), md: md}
+func newClient(conn, pings *grpc.ClientConn, peer geecache.Peer, addr string, t geecache.Timings, md metadata.MD) *client {
+	c := &client{name: peer.ID, conn: conn, pings: pings, rpc: NewGroupCacheClient(conn), md: md}
 	if c.name == "" {
 		c.name = addr
 	}
@@ -44,13 +45,13 @@ func newClient(conn *grpc.ClientConn, peer geecache.Peer, addr string, t geecach
 // Close implements geecache.PeerClient. Requests that wait fail.
 func (c *client) Close() error {
 	c.guard.close()
-	return c.conn.Close()
+	return errors.Join(c.conn.Close(), c.pings.Close())
 }
 
 // ping returns nil if the peer shows a sign of life: any answer, even that it
 // has no health service.
 func (c *client) ping(ctx context.Context) error {
-	_, err := healthpb.NewHealthClient(c.conn).Check(ctx, &healthpb.HealthCheckRequest{})
+	_, err := healthpb.NewHealthClient(c.pings).Check(ctx, &healthpb.HealthCheckRequest{})
 	switch status.Code(err) {
 	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
 		return err
@@ -162,7 +163,7 @@ func (m *many) take(ctx context.Context, asked []int, resps []*geecachepb.Respon
 	var again []int
 	for n, i := range asked {
 		m.replies[i], m.errs[i] = m.c.answered(fromResponse(resps[n]))
-		if m.replies[i].Code == geecache.CodeTooLarge {
+		if resps[n].AskAlone {
 			again = append(again, i)
 		}
 	}

@@ -14,8 +14,8 @@ var errSilent = errors.New("no sign of life")
 // requests wait for it, without giving up on a peer whose source is slow.
 //
 // gRPC's own keepalive pings every 10 s at most, which is too slow. So when a
-// request has waited for a while, the guard calls the peer's health service on
-// the same connection, and again and again as long as any request waits. Any
+// request has waited for a while, the guard calls the peer's health service on a
+// connection of its own, and again and again as long as any request waits. Any
 // answer is a sign of life. When one does not come in time, all requests that
 // have waited for a while fail.
 type guard struct {

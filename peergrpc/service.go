@@ -60,7 +60,9 @@ func (s *service) GetMany(ctx context.Context, req *geecachepb.GetManyRequest) (
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			b.put(i, s.answer(ctx, reqs[i], fromPeer))
+			if !b.full() { // else it would be loaded, and perhaps not kept, for nothing
+				b.put(i, s.answer(ctx, reqs[i], fromPeer))
+			}
 		})
 	}
 	wg.Wait()
@@ -72,10 +74,28 @@ type batch struct {
 	mu    sync.Mutex // guards what follows
 	left  int        // bytes that the message may still grow by
 	resps []*geecachepb.Response
+
+	overflow bool // an answer has not fitted; those that have not begun are not begun
 }
 
-// put stores the i-th answer. One that no longer fits is answered with
-// CodeTooLarge: the caller asks for it alone, and finds it in memory.
+// full reports whether an answer has not fitted.
+func (b *batch) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.overflow
+}
+
+// askAlone is the answer for a key whose value does not fit any more.
+func askAlone() *geecachepb.Response {
+	return &geecachepb.Response{
+		Code:     geecachepb.Code_CODE_TOO_LARGE,
+		Message:  "the batch's answer is too large for one message: ask for this key alone",
+		AskAlone: true,
+	}
+}
+
+// put stores the i-th answer. If it does not fit, the caller asks for it alone,
+// and finds it in memory if it may be kept.
 func (b *batch) put(i int, reply geecache.PeerReply) {
 	resp := toResponse(reply)
 	resp.Message = shorten(resp.Message, maxBatchMessage)
@@ -83,10 +103,8 @@ func (b *batch) put(i int, reply geecache.PeerReply) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if len(resp.Value) > 0 && size > b.left {
-		resp = &geecachepb.Response{
-			Code:    geecachepb.Code_CODE_TOO_LARGE,
-			Message: "the batch's answer is too large for one message: ask for this key alone",
-		}
+		resp = askAlone()
+		b.overflow = true
 	} else {
 		b.left -= size
 	}
@@ -99,7 +117,9 @@ func (b *batch) response() *geecachepb.GetManyResponse {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i, resp := range b.resps {
-		if resp == nil {
+		if resp == nil && b.overflow {
+			b.resps[i] = askAlone()
+		} else if resp == nil {
 			b.resps[i] = &geecachepb.Response{Code: geecachepb.Code_CODE_INTERNAL, Message: "the node gave no answer"}
 		}
 	}

@@ -54,9 +54,7 @@ func (t *Transport) New(self, peer geecache.Peer, addr string) (geecache.PeerCli
 	if creds == nil {
 		creds = insecure.NewCredentials()
 	}
-	// "passthrough" leaves the name to the dialer, which looks it up each time
-	// it connects: a peer that comes back under another address is found.
-	conn, err := grpc.NewClient("passthrough:///"+addr,
+	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithNoProxy(), // peers are neighbours
 		grpc.WithDisableServiceConfig(),
@@ -70,18 +68,27 @@ func (t *Transport) New(self, peer geecache.Peer, addr string) (geecache.PeerCli
 			grpc.MaxCallSendMsgSize(maxRequest(maxKey)),
 			grpc.MaxCallRecvMsgSize(maxResponse(maxValue)),
 		),
-	)
+	}
+	// "passthrough" leaves the name to the dialer, which looks it up each time
+	// it connects: a peer that comes back under another address is found.
+	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
 	if err != nil {
 		return nil, fmt.Errorf("peergrpc: peer %s: %w", addr, err)
+	}
+	// Pings have a connection of their own: requests that wait for a slow source
+	// may have taken all streams of the other one.
+	pings, err := grpc.NewClient("passthrough:///"+addr, options...)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("peergrpc: peer %s: %w", addr, err), conn.Close())
 	}
 	id := self.ID
 	if id == "" {
 		id = self.Addr
 	}
 	if id == "" && t.Cluster == "" {
-		return nil, errors.Join(errors.New("peergrpc: Transport.Cluster and the node's ID are both empty: the peer could not tell who asks"), conn.Close())
+		return nil, errors.Join(errors.New("peergrpc: Transport.Cluster and the node's ID are both empty: the peer could not tell who asks"), conn.Close(), pings.Close())
 	}
-	return newClient(conn, peer, addr, timings, metadata.Pairs(
+	return newClient(conn, pings, peer, addr, timings, metadata.Pairs(
 		MetadataCluster, url.PathEscape(t.Cluster),
 		MetadataNode, url.PathEscape(id),
 		MetadataVersion, url.PathEscape(t.Version),
