@@ -306,9 +306,10 @@ func (fr *frameReader) next(f *frame) (bool, error) {
 }
 
 // nextOversize cuts the fixed part off a request that is longer than the limit,
-// so that it can be answered. Other frames of such a length are refused.
+// so that it can be answered. Other frames of such a length are refused, and so
+// is a request that is not long by its key.
 func (fr *frameReader) nextOversize(f *frame, b []byte, length uint32, fixed int) (bool, error) {
-	if f.kind != kindRequest || length > maxSkip+math.MaxUint16+maxFixed {
+	if f.kind != kindRequest || int(length) == fixed || length > maxSkip+math.MaxUint16+maxFixed {
 		return false, fmt.Errorf("%w: kind %d of %d bytes", errFrame, f.kind, length)
 	}
 	if len(b) < frameHeader+fixed {
