@@ -1,7 +1,7 @@
 # make help lists the targets. The steps themselves are in tools/ci, which says
 # what it runs, how long it took, and what to do when it fails.
 .DEFAULT_GOAL := help
-.PHONY: help test check lint generate regenerate step tools build clean FORCE
+.PHONY: help test check lint fuzz generate regenerate step tools build clean FORCE
 
 CI := bin/ci -root .
 
@@ -16,6 +16,9 @@ check: bin/ci ## The fast loop, which needs only Go: format, vet, tests
 
 lint: bin/ci ## Format, vet, staticcheck, actionlint, shellcheck
 	@$(CI) lint
+
+fuzz: bin/ci ## Each fuzz target for a moment, from new inputs
+	@$(CI) fuzz
 
 generate: bin/ci ## Generate the code of the .proto files
 	@$(CI) generate

@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "servers", "fuzz", "race",
+			"scripts", "vulns", "runner", "cross", "servers", "race",
 		}},
 	}
 }
