@@ -142,9 +142,14 @@ func (n *Node) withSelf(peers []Peer) []Peer {
 	self := Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role, Zone: n.cfg.Zone, Weight: n.cfg.Weight}
 	out := make([]Peer, 0, len(peers)+1)
 	for _, p := range peers {
-		if p.ID != self.ID {
-			out = append(out, p)
+		if p.ID == self.ID {
+			continue
 		}
+		if p.Addr == self.Addr && self.Addr != "" {
+			n.log.Warn("the view has this node's address under another ID, which nobody will answer for: "+
+				"give this node that ID, or leave it out of the list", "id", p.ID, "addr", p.Addr)
+		}
+		out = append(out, p)
 	}
 	return append(out, self)
 }
