@@ -40,6 +40,7 @@ const (
 	maxHeaderBytes    = 128 << 10
 	maxHTTP2Streams   = 1024
 	readHeaderTimeout = 5 * time.Second
+	bodyTimeout       = 5 * time.Second
 	idleTimeout       = 2 * time.Minute
 	writeTimeout      = 2 * time.Minute
 )
@@ -89,6 +90,11 @@ func (n *Node) serve(l net.Listener) {
 // requests to Config.Handler. [Node.Start] serves it; mount it yourself if the
 // node is to share a server of yours.
 func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.ProtoMajor == 1 && r.ContentLength != 0 {
+		// net/http reads what is left of a body before it goes on: one that never
+		// comes must not hold the connection. A longer load is not affected.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
+	}
 	path, ok := strings.CutPrefix(r.URL.EscapedPath(), basePath)
 	switch {
 	case ok:

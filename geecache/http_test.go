@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -317,4 +318,28 @@ func waitUntil(t testing.TB, what string, ok func() bool) {
 		runtime.Gosched()
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// A body that never comes used to hold its connection for ever.
+func TestStalledBodyDoesNotHoldTheConnection(t *testing.T) {
+	n := runNode(t, &testSource{}, Config{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "ok") }),
+	}, GroupConfig{})
+	var wg sync.WaitGroup
+	for _, path := range []string{"/_geecache/g/k", "/healthz"} {
+		wg.Go(func() {
+			c, err := net.Dial("tcp", n.Addr())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer func() { _ = c.Close() }()
+			_, _ = io.WriteString(c, "GET "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+			_ = c.SetReadDeadline(time.Now().Add(time.Minute))
+			if _, err := io.Copy(io.Discard, c); isTimeout(err) {
+				t.Errorf("%s: the connection was left open", path)
+			}
+		})
+	}
+	wg.Wait()
 }

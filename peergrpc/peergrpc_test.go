@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -315,10 +316,11 @@ func TestGetManyIsParallelWithABound(t *testing.T) {
 	const bound, keys = 4, 40
 	running := make(chan struct{}, keys)
 	full, release := make(chan struct{}), make(chan struct{})
+	var once sync.Once
 	a := both(func(context.Context, string, string) geecache.PeerReply {
 		running <- struct{}{}
 		if len(running) == bound {
-			close(full)
+			once.Do(func() { close(full) })
 		}
 		<-release
 		if n := len(running); n > bound {
