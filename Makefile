@@ -1,12 +1,12 @@
 # make help lists the targets. The steps themselves are in tools/ci, which says
 # what it runs, how long it took, and what to do when it fails.
 .DEFAULT_GOAL := help
-.PHONY: help test check lint fuzz generate regenerate step tools build clean FORCE
+.PHONY: help test check lint fuzz generate regenerate step tools build bench bench-compare bench-report clean FORCE
 
 CI := bin/ci -root .
 
 help: ## List the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z%-]*\):.*## /\1\t/p' Makefile | expand -t 15
 
 test: bin/ci ## Install what is needed and run everything: lint, builds, all tests
 	@$(CI) test
@@ -35,11 +35,28 @@ tools: bin/ci ## Build the pinned tools into bin/
 build: ## Build bin/geecache
 	go build -o bin/geecache .
 
+BENCH := bin/bench -C benchmarks
+
+bench: bin/bench ## Measure everything beside the peers, 10 times (25 minutes; N=3 for fewer)
+	$(BENCH) -n $(or $(N),10) run all
+
+bench-compare: bin/bench ## What was promised, what was measured, and which of it holds
+	@$(BENCH) compare
+
+bench-report: bin/bench ## Make benchmarks/RESULTS.md and its plots of the newest results
+	@$(BENCH) report
+
+bench-%: bin/bench ## One suite: bench-engine, bench-hop, ... (bin/bench -help lists them)
+	$(BENCH) -n $(or $(N),10) run $*
+
 clean: ## Remove what make has built
 	rm -rf bin
 
 # Go knows what is up to date; make does not.
 bin/ci: FORCE
 	@go build -C tools -o ../bin/ci ./ci
+
+bin/bench: FORCE
+	@go build -C benchmarks -o ../bin/bench ./cmd/bench
 
 FORCE:

@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "servers", "race",
+			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race",
 		}},
 	}
 }
@@ -52,6 +52,7 @@ func allSteps() []step {
 		{"vulns", "govulncheck: known vulnerabilities that the code reaches", "update the module or the Go release that it names", vulns},
 		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
+		{"benchmarks", "the module of benchmarks: vet, staticcheck, its tests, and that its documents are what the results generate", "mend benchmarks/, or run make bench-report; no time is asserted there", benchmarks},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
 		{"race", "all tests, with the race detector, in random order", "mend what fails, or give a test that skips what it needs; -shuffle=N with the number printed repeats an order", race},
@@ -142,6 +143,17 @@ func runner(ctx context.Context, w *workspace) error {
 		return err
 	}
 	return w.do(ctx, "tools", "go", "test", "-shuffle=on", "./...")
+}
+
+// benchmarks checks the module that measures: its tests run every suite with tiny
+// sizes.
+func benchmarks(ctx context.Context, w *workspace) error {
+	for _, args := range [][]string{{"go", "vet", "./..."}, {"staticcheck", "./..."}, {"go", "test", "-shuffle=on", "./..."}} {
+		if err := w.do(ctx, "benchmarks", args[0], args[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func unit(ctx context.Context, w *workspace) error {
