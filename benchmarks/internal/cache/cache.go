@@ -2,11 +2,14 @@
 // is compared with behind one small interface.
 package cache
 
+import "bytes"
+
 // A Cache maps keys to values within a budget.
 type Cache interface {
 	// Get returns the value. It must not be changed.
 	Get(key string) ([]byte, bool)
-	// Set takes key and value over.
+	// Set stores the value, which remains the caller's: a cache that would keep
+	// it is given a copy.
 	Set(key string, value []byte)
 	// Settle waits until what was done before has its effect, for caches that
 	// evict in the background.
@@ -24,22 +27,28 @@ type Budget struct {
 
 	Bytes     int64
 	MeanBytes int64 // key and value of a typical entry
-	// Weigh is what an entry takes of Bytes, for caches that are told. Nil: the
-	// length of key and value.
-	Weigh func(key string, value []byte) int64
+	// Hollow: only hits are counted. Values are parts of one buffer, which a
+	// cache that does not copy may keep.
+	Hollow bool
 
 	// Charge is what our engine charges for one of Entries.
 	Charge int64
 }
 
+// weigh returns what an entry takes of limit, for caches that are told.
 func (b Budget) weigh(key string, value []byte) int64 {
-	switch {
-	case b.Bytes == 0:
+	if b.Bytes == 0 {
 		return 1
-	case b.Weigh != nil:
-		return b.Weigh(key, value)
 	}
 	return int64(len(key) + len(value))
+}
+
+// kept returns what a cache that does not copy is given.
+func (b Budget) kept(value []byte) []byte {
+	if b.Hollow {
+		return value
+	}
+	return bytes.Clone(value)
 }
 
 // limit returns the budget in what weigh counts.

@@ -12,6 +12,7 @@ import (
 
 type otterCache struct {
 	c *otter.Cache[string, []byte]
+	b Budget
 }
 
 func newOtter(b Budget) (Cache, error) {
@@ -24,11 +25,11 @@ func newOtter(b Budget) (Cache, error) {
 		}
 	}
 	c, err := otter.New(opts)
-	return otterCache{c}, err
+	return otterCache{c, b}, err
 }
 
 func (o otterCache) Get(key string) ([]byte, bool) { return o.c.GetIfPresent(key) }
-func (o otterCache) Set(key string, value []byte)  { o.c.Set(key, value) }
+func (o otterCache) Set(key string, value []byte)  { o.c.Set(key, o.b.kept(value)) }
 func (o otterCache) Settle()                       { o.c.CleanUp() }
 func (o otterCache) Len() int                      { return o.c.EstimatedSize() }
 func (o otterCache) Close()                        { o.c.StopAllGoroutines() }
@@ -44,10 +45,13 @@ func newTheine(b Budget) (Cache, error) {
 }
 
 func (t theineCache) Get(key string) ([]byte, bool) { return t.c.Get(key) }
-func (t theineCache) Set(key string, value []byte)  { t.c.Set(key, value, t.b.weigh(key, value)) }
 func (t theineCache) Settle()                       { t.c.Wait() }
 func (t theineCache) Len() int                      { return t.c.Len() }
 func (t theineCache) Close()                        { t.c.Close() }
+
+func (t theineCache) Set(key string, value []byte) {
+	t.c.Set(key, t.b.kept(value), t.b.weigh(key, value))
+}
 
 type ristrettoCache struct {
 	c *ristretto.Cache[string, []byte]
@@ -55,20 +59,23 @@ type ristrettoCache struct {
 }
 
 // newRistretto takes 10 counters for each entry and buffers of 64, as the
-// documentation advises. The cost of what it keeps beside the value is ignored
-// where the budget counts entries.
+// documentation advises. The cost of what it keeps beside the value is counted,
+// but where the budget is of entries, or memory does not matter.
 func newRistretto(b Budget) (Cache, error) {
 	c, err := ristretto.NewCache(&ristretto.Config[string, []byte]{
 		NumCounters: 10 * b.entries(), MaxCost: b.limit(), BufferItems: 64,
-		IgnoreInternalCost: b.Bytes == 0 || b.Weigh != nil, Metrics: true,
+		IgnoreInternalCost: b.Bytes == 0 || b.Hollow, Metrics: true,
 	})
 	return ristrettoCache{c, b}, err
 }
 
 func (r ristrettoCache) Get(key string) ([]byte, bool) { return r.c.Get(key) }
-func (r ristrettoCache) Set(key string, value []byte)  { r.c.Set(key, value, r.b.weigh(key, value)) }
 func (r ristrettoCache) Settle()                       { r.c.Wait() }
 func (r ristrettoCache) Close()                        { r.c.Close() }
+
+func (r ristrettoCache) Set(key string, value []byte) {
+	r.c.Set(key, r.b.kept(value), r.b.weigh(key, value))
+}
 
 func (r ristrettoCache) Len() int {
 	return int(r.c.Metrics.KeysAdded() - r.c.Metrics.KeysEvicted())
@@ -76,15 +83,16 @@ func (r ristrettoCache) Len() int {
 
 type golangLRU struct {
 	c *lru.Cache[string, []byte]
+	b Budget
 }
 
 func newGolangLRU(b Budget) (Cache, error) {
 	c, err := lru.New[string, []byte](int(b.entries()))
-	return golangLRU{c}, err
+	return golangLRU{c, b}, err
 }
 
 func (g golangLRU) Get(key string) ([]byte, bool) { return g.c.Get(key) }
-func (g golangLRU) Set(key string, value []byte)  { g.c.Add(key, value) }
+func (g golangLRU) Set(key string, value []byte)  { g.c.Add(key, g.b.kept(value)) }
 func (golangLRU) Settle()                         {}
 func (g golangLRU) Len() int                      { return g.c.Len() }
 func (golangLRU) Close()                          {}

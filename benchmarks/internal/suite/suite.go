@@ -113,7 +113,7 @@ func (f MeasureFunc) Close() error { return nil }
 
 // All returns every suite, in the order in which they run.
 func All() []Suite {
-	return []Suite{engine(), group(), hop()}
+	return []Suite{engine(), group(), hop(), hitRatio()}
 }
 
 // Find returns the suite of a name.
