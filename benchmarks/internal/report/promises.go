@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/geecache/geecache/benchmarks/internal/result"
@@ -41,7 +42,7 @@ func (b bound) String() string {
 	if b.atLeast {
 		word = "at least"
 	}
-	return word + " " + number(b.limit) + b.unit
+	return word + " " + strconv.FormatFloat(b.limit, 'f', -1, 64) + b.unit
 }
 
 // A finding is a figure with the interval in which it lies, and what it is made

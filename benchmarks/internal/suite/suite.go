@@ -113,7 +113,7 @@ func (f MeasureFunc) Close() error { return nil }
 
 // All returns every suite, in the order in which they run.
 func All() []Suite {
-	return []Suite{engine(), group(), hop(), hitRatio()}
+	return []Suite{engine(), group(), hop(), wire(), latency(), api(), heap(), gc(), ring(), hitRatio()}
 }
 
 // Find returns the suite of a name.
