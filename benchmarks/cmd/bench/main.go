@@ -23,9 +23,6 @@ import (
 	"github.com/geecache/geecache/benchmarks/internal/suite"
 )
 
-// tracesVariable names the directory of recorded traces.
-const tracesVariable = "GEECACHE_TRACES"
-
 func main() {
 	process.Main(suite.Roles())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -82,7 +79,7 @@ func usage(flags *flag.FlagSet) {
 Recorded traces are read from the directory that %s names.
 
 Flags:
-`, strings.Join(suite.Names(), ", "), tracesVariable)
+`, strings.Join(suite.Names(), ", "), suite.TracesVariable)
 	flags.PrintDefaults()
 }
 
@@ -93,9 +90,10 @@ func runSuites(ctx context.Context, o options, names []string, out io.Writer) er
 	if slices.Contains(names, "all") {
 		names = suite.Names()
 	}
-	cfg := driver.Config{Scale: suite.Full(os.Getenv(tracesVariable)), Reps: o.reps, Progress: progress(os.Stderr)}
+	traces := os.Getenv(suite.TracesVariable)
+	cfg := driver.Config{Scale: suite.Full(traces), Reps: o.reps, Progress: progress(os.Stderr)}
 	if o.smoke {
-		cfg.Scale, cfg.Reps = suite.Smoke(), 1
+		cfg.Scale, cfg.Reps = suite.Smoke(traces), 1
 	}
 	if o.only != "" {
 		cfg.Only = strings.Split(o.only, ",")

@@ -22,7 +22,7 @@ func TestEverySuite(t *testing.T) {
 		t.Run(s.Name, func(t *testing.T) {
 			steps := 0
 			f, err := driver.Run(t.Context(), s, driver.Config{
-				Scale: suite.Smoke(), Reps: 1, Progress: func(driver.Step) { steps++ },
+				Scale: suite.Smoke(os.Getenv(suite.TracesVariable)), Reps: 1, Progress: func(driver.Step) { steps++ },
 			})
 			if err != nil {
 				t.Fatal(err)

@@ -81,8 +81,7 @@ type hopMeasurer struct {
 	*client
 	scale  Scale
 	set    hopSetting
-	bytes  int // of the values of keys
-	filled []string
+	filled map[int][]string // keys that the server has, by the length of their values
 }
 
 func (m *hopMeasurer) Measure(ctx context.Context, p Point) (Values, error) {
@@ -95,13 +94,14 @@ func (m *hopMeasurer) Measure(ctx context.Context, p Point) (Values, error) {
 	} else if bytes == 0 {
 		bytes = engineValue
 	}
-	if err := m.fillKeys(ctx, bytes); err != nil {
+	keys, err := m.fillKeys(ctx, bytes)
+	if err != nil {
 		return nil, err
 	}
 	r, err := closedLoop(ctx, callers, m.scale.Window, 1, func(caller int) opFunc {
 		rng := rand.New(rand.NewPCG(uint64(caller), 1))
 		return func(int, int) error {
-			key := m.filled[rng.IntN(len(m.filled))]
+			key := keys[rng.IntN(len(keys))]
 			n, err := m.get(ctx, key)
 			if err == nil && n != bytes {
 				err = fmt.Errorf("the value of %q has %d bytes, want %d", key, n, bytes)
@@ -112,18 +112,22 @@ func (m *hopMeasurer) Measure(ctx context.Context, p Point) (Values, error) {
 	return Values{"req/s": r.perSecond()}, err
 }
 
-// fillKeys fills the server, unless it has been filled.
-func (m *hopMeasurer) fillKeys(ctx context.Context, bytes int) error {
-	if m.filled != nil && m.bytes == bytes {
-		return nil
+// fillKeys returns keys that the server has, with values of so many bytes.
+func (m *hopMeasurer) fillKeys(ctx context.Context, bytes int) ([]string, error) {
+	if keys := m.filled[bytes]; keys != nil {
+		return keys, nil
 	}
 	n := m.set.keys
 	if n == 0 {
 		n = m.scale.pick(hopKeys, 200)
 	}
-	m.filled, m.bytes = make([]string, n), bytes
-	for i := range m.filled {
-		m.filled[i] = benchKey(bytes, i)
+	keys := make([]string, n)
+	for i := range keys {
+		keys[i] = benchKey(bytes, i)
 	}
-	return m.fill(ctx, m.filled)
+	if m.filled == nil {
+		m.filled = make(map[int][]string)
+	}
+	m.filled[bytes] = keys
+	return keys, m.fill(ctx, keys)
 }

@@ -53,7 +53,8 @@ type latencyMeasurer struct {
 
 // Measure gets small values, and p.N large ones a second meanwhile.
 func (m *latencyMeasurer) Measure(ctx context.Context, p Point) (Values, error) {
-	if err := m.fillKeys(ctx, engineValue); err != nil {
+	keys, err := m.fillKeys(ctx, engineValue)
+	if err != nil {
 		return nil, err
 	}
 	if m.large == nil {
@@ -81,7 +82,7 @@ func (m *latencyMeasurer) Measure(ctx context.Context, p Point) (Values, error) 
 			return err
 		},
 		Rate: latencyRate, Duration: max(10*m.scale.Window, latencyFloor), Warmup: m.scale.Window, Timeout: -1,
-		Keys: loadgen.Keys{List: weighted(m.filled)},
+		Keys: loadgen.Keys{List: weighted(keys)},
 	})
 	elapsed := time.Since(begun)
 	cancel()

@@ -13,6 +13,10 @@ import (
 // Ours is the name of our subject in every suite.
 const Ours = "geecache"
 
+// TracesVariable is the environment's variable that names the directory of
+// recorded traces.
+const TracesVariable = "GEECACHE_TRACES"
+
 // A Scale says how thorough a measurement is.
 type Scale struct {
 	Window time.Duration `json:"window"` // of one timed measurement
@@ -24,7 +28,9 @@ type Scale struct {
 func Full(traces string) Scale { return Scale{Window: 250 * time.Millisecond, Traces: traces} }
 
 // Smoke is the scale of a test.
-func Smoke() Scale { return Scale{Window: 5 * time.Millisecond, Small: true} }
+func Smoke(traces string) Scale {
+	return Scale{Window: 5 * time.Millisecond, Small: true, Traces: traces}
+}
 
 // pick returns the size for a full measurement or, at a small scale, for a test.
 func (s Scale) pick(full, small int) int {

@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 )
@@ -26,20 +27,6 @@ func wire() Suite {
 }
 
 func wireGroups(s Scale) []Group {
-	nodes := Group{
-		Name: "nodes", Title: "Group.Get from 64 callers, as nodes grow", Axis: "nodes", Units: []string{"req/s"},
-		Points: s.points("nodes", 1, 3, 10, 30), Fresh: true,
-		Subjects: []Subject{{Ours, func(context.Context, Scale) (Measurer, error) {
-			return MeasureFunc(func(ctx context.Context, p Point) (v Values, err error) {
-				c, err := openNodes(1, p.N, false)(ctx)
-				if err != nil {
-					return nil, err
-				}
-				m := &hopMeasurer{client: c, scale: s, set: hopSetting{callers: 64, bytes: engineValue, keys: s.pick(10_000, 200)}}
-				return measureOnce(ctx, m, p)
-			}), nil
-		}}},
-	}
 	sized := []hopPeer{{Ours, openNodes(1, 1, false)}, {"rueidis", openRueidis(0)}}
 	secure := []hopPeer{{"geecache-mtls", openNodes(1, 1, true)}, {Ours, openNodes(1, 1, false)}}
 	return []Group{
@@ -51,7 +38,10 @@ func wireGroups(s Scale) []Group {
 				{"rueidis MGET", newBatch(openRueidis(0), true)},
 			},
 		},
-		nodes,
+		{
+			Name: "nodes", Title: "Group.Get from 64 callers, as nodes grow", Axis: "nodes", Units: []string{"req/s"},
+			Points: s.points("nodes", 1, 3, 10, 30), Subjects: []Subject{{Ours, newCluster}},
+		},
 		hopGroup(s, Group{
 			Name: "bytes", Title: "64 callers, as values grow", Axis: "bytes of a value", Points: s.points("bytes", 0, 100, 1<<10, 16<<10, 64<<10),
 		}, hopSetting{callers: 64, keys: s.pick(1000, 100)}, sized...),
@@ -70,13 +60,35 @@ func wireGroups(s Scale) []Group {
 
 const httpPath = "/_geecache/{group}/{key}"
 
-// measureOnce measures, and closes the measurer.
-func measureOnce(ctx context.Context, m Measurer, p Point) (Values, error) {
-	v, err := m.Measure(ctx, p)
-	if cerr := m.Close(); err == nil {
-		err = cerr
+// A cluster measures clients of as many nodes as the point says.
+type cluster struct {
+	scale   Scale
+	clients map[int]*hopMeasurer
+}
+
+func newCluster(_ context.Context, s Scale) (Measurer, error) {
+	return &cluster{s, make(map[int]*hopMeasurer)}, nil
+}
+
+func (c *cluster) Measure(ctx context.Context, p Point) (Values, error) {
+	m := c.clients[p.N]
+	if m == nil {
+		opened, err := openNodes(1, p.N, false)(ctx)
+		if err != nil {
+			return nil, err
+		}
+		m = &hopMeasurer{client: opened, scale: c.scale, set: hopSetting{callers: 64, bytes: engineValue, keys: c.scale.pick(10_000, 200)}}
+		c.clients[p.N] = m
 	}
-	return v, err
+	return m.Measure(ctx, p)
+}
+
+func (c *cluster) Close() error {
+	var errs []error
+	for _, m := range c.clients {
+		errs = append(errs, m.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // A batchMeasurer gets many keys, at once or one after the other.
@@ -97,7 +109,8 @@ func newBatch(open opener, atOnce bool) func(context.Context, Scale) (Measurer, 
 
 // Measure measures the time of one batch.
 func (m *batchMeasurer) Measure(ctx context.Context, _ Point) (Values, error) {
-	if err := m.fillKeys(ctx, engineValue); err != nil {
+	all, err := m.fillKeys(ctx, engineValue)
+	if err != nil {
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -105,8 +118,7 @@ func (m *batchMeasurer) Measure(ctx context.Context, _ Point) (Values, error) {
 	r, err := closedLoop(ctx, 1, m.scale.Window, 1, func(int) opFunc {
 		return func(int, int) error {
 			// Neighbours: a key is never given twice.
-			from := rng.IntN(len(m.filled) - batchKeys)
-			copy(keys, m.filled[from:])
+			copy(keys, all[rng.IntN(len(all)-batchKeys):])
 			if !m.atOnce {
 				for _, key := range keys {
 					if _, err := m.get(ctx, key); err != nil {

@@ -158,3 +158,12 @@ func (t *Trace) Sizes(seed uint64, low, high int) []int {
 	}
 	return sizes
 }
+
+// First returns the trace's first n requests, or all that it has.
+func (t *Trace) First(n int) *Trace {
+	part := &Trace{Name: t.Name, Requests: t.Requests[:min(n, len(t.Requests))]}
+	for _, id := range part.Requests {
+		part.Distinct = max(part.Distinct, int(id)+1) // they are numbered as they come
+	}
+	return part
+}

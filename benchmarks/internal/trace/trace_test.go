@@ -159,3 +159,12 @@ func TestSizes(t *testing.T) {
 		t.Errorf("sizes from %d to %d, median %d", sizes[0], sizes[len(sizes)-1], sizes[len(sizes)/2])
 	}
 }
+
+func TestFirst(t *testing.T) {
+	tr := &trace.Trace{Name: "t", Requests: []uint32{0, 1, 0, 2}, Distinct: 3}
+	for n, want := range map[int]int{1: 1, 3: 2, 4: 3, 9: 3} {
+		if got := tr.First(n); got.Distinct != want || len(got.Requests) != min(n, 4) || got.Name != "t" {
+			t.Errorf("First(%d) = %+v, want %d distinct", n, got, want)
+		}
+	}
+}
