@@ -106,6 +106,10 @@ func runSuites(ctx context.Context, o options, names []string, out io.Writer) er
 		}
 		f, err := driver.Run(ctx, s, cfg)
 		clearLine(os.Stderr)
+		if errors.Is(err, driver.ErrNotReady) && len(names) > 1 {
+			fmt.Fprintln(out, err)
+			continue
+		}
 		if err != nil {
 			return err
 		}

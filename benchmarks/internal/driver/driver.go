@@ -41,8 +41,16 @@ func peers() []string {
 	}
 }
 
+// ErrNotReady: the machine cannot run the suite.
+var ErrNotReady = errors.New("cannot be measured here")
+
 // Run runs a suite.
 func Run(ctx context.Context, s suite.Suite, cfg Config) (*result.File, error) {
+	if s.Ready != nil {
+		if err := s.Ready(); err != nil {
+			return nil, fmt.Errorf("%s %w: %w", s.Name, ErrNotReady, err)
+		}
+	}
 	f := &result.File{
 		Suite: s.Name, Title: s.Title, Begun: time.Now().UTC().Truncate(time.Second), Reps: cfg.Reps,
 		Machine: result.ThisMachine(), Modules: result.Modules(peers()...), Notes: s.Notes,

@@ -93,6 +93,8 @@ func heapPromises() []promise {
 			figure(cellName{"fill", fmt.Sprintf("bytes=%d", bytes), "geecache", "heap/budget"})})
 	}
 	return append(all,
+		promise{"A node in a cgroup of 256 MiB, load that would fill 1 GiB: kills", "limit", atMost(0, ""), figure(cellName{"fill", "", "geecache", "kills"})},
+		promise{"The same: failed reads", "limit", atMost(0, ""), figure(cellName{"fill", "", "geecache", "failed reads"})},
 		promise{"128 MiB filled with values of 100 bytes: heap of an entry", "heap", atMost(190, " B"), figure(cellName{"fill", "bytes=100", "geecache", "B/entry"})},
 		promise{"After 10 rounds of churn with changing sizes: heap beside the budget", "heap", atMost(1.05, "x"), figure(cellName{"churn", "", "geecache", "heap/budget"})},
 		promise{"1 GiB of small entries, steady writes: GC CPU share beside otter's", "gc", atMost(1, "x"),

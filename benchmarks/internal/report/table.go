@@ -38,13 +38,20 @@ func writeGroup(b *strings.Builder, g *result.Group) {
 func writeSubjects(b *strings.Builder, g *result.Group) {
 	p := &g.Points[0]
 	subjects := g.Subjects()
-	fmt.Fprintf(b, "| | %s | %s : it |\n|---|%s---|\n", strings.Join(g.Units, " | "), subjects[0], strings.Repeat("---|", len(g.Units)))
+	beside, line := " "+subjects[0]+" : it |", "---|"
+	if len(subjects) == 1 {
+		beside, line = "", ""
+	}
+	fmt.Fprintf(b, "| | %s |%s\n|---|%s%s\n", strings.Join(g.Units, " | "), beside, strings.Repeat("---|", len(g.Units)), line)
 	for _, subject := range subjects {
 		fmt.Fprintf(b, "| %s |", subject)
 		for _, unit := range g.Units {
 			fmt.Fprintf(b, " %s |", cell(p.Samples(subject, unit)))
 		}
-		fmt.Fprintf(b, " %s |\n", ratioCell(p, g.Units[0], subjects[0], subject))
+		if len(subjects) > 1 {
+			fmt.Fprintf(b, " %s |", ratioCell(p, g.Units[0], subjects[0], subject))
+		}
+		b.WriteString("\n")
 	}
 }
 

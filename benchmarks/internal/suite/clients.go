@@ -2,6 +2,7 @@ package suite
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/http"
@@ -64,8 +65,7 @@ func (c *client) fill(ctx context.Context, keys []string) error {
 // An opener starts a server and connects a client to it.
 type opener func(ctx context.Context) (*client, error)
 
-// openNodes connects a client of geecache to processes of nodes. It keeps
-// nothing of what it fetches.
+// openNodes connects a client of geecache to processes of nodes.
 func openNodes(processes, nodes int, secure bool) opener {
 	return func(ctx context.Context) (c *client, err error) {
 		c = &client{}
@@ -74,54 +74,58 @@ func openNodes(processes, nodes int, secure bool) opener {
 				err = errors.Join(err, c.Close())
 			}
 		}()
-		cfg := geecache.Config{Role: geecache.RoleClient, ID: "bench-client", Logger: quietLogger()}
-		scfg := serverConfig{Kind: "geecache", Nodes: nodes}
+		var clientTLS *tls.Config
+		cfg := serverConfig{Kind: "geecache", Nodes: nodes}
 		if secure {
-			dir, err := os.MkdirTemp("", "geecache-bench-")
-			if err != nil {
-				return nil, err
+			if cfg.TLS, err = os.MkdirTemp("", "geecache-bench-"); err != nil {
+				return c, err
 			}
-			c.close = append(c.close, func() error { return os.RemoveAll(dir) })
-			if err := writeCertificates(dir); err != nil {
-				return nil, err
+			c.close = append(c.close, func() error { return os.RemoveAll(cfg.TLS) })
+			if err := writeCertificates(cfg.TLS); err != nil {
+				return c, err
 			}
-			if _, cfg.ClientTLS, err = readCertificates(dir); err != nil {
-				return nil, err
+			if _, clientTLS, err = readCertificates(cfg.TLS); err != nil {
+				return c, err
 			}
-			scfg.TLS = dir
 		}
+		var addrs []string
 		for range processes {
-			s, err := startServer(ctx, scfg)
+			s, err := startServer(ctx, cfg)
 			if err != nil {
-				return nil, err
+				return c, err
 			}
 			c.close = append(c.close, s.Close)
-			for _, addr := range s.addrs {
-				cfg.Peers = append(cfg.Peers, geecache.Peer{Addr: addr})
-			}
+			addrs = append(addrs, s.addrs...)
 		}
-		n, err := geecache.New(cfg)
-		if err != nil {
-			return nil, err
-		}
-		c.close = append([]func() error{n.Close}, c.close...)
-		g, err := n.NewGroup(benchGroup, nil, geecache.GroupConfig{HotTTL: -1})
-		if err != nil {
-			return nil, err
-		}
-		if err := n.Start(ctx); err != nil {
-			return nil, err
-		}
-		c.get = func(ctx context.Context, key string) (int, error) {
-			v, err := g.Get(ctx, key)
-			return v.Len(), err
-		}
-		c.many = func(ctx context.Context, keys []string) (int, error) {
-			m, err := g.GetMany(ctx, keys...)
-			return len(m), err
-		}
-		return c, nil
+		return connectNodes(ctx, c, clientTLS, addrs)
 	}
+}
+
+// connectNodes connects c to nodes, as a client of geecache that keeps nothing
+// of what it fetches.
+func connectNodes(ctx context.Context, c *client, clientTLS *tls.Config, addrs []string) (*client, error) {
+	cfg := geecache.Config{Role: geecache.RoleClient, ID: "bench-client", Logger: quietLogger(), ClientTLS: clientTLS}
+	for _, addr := range addrs {
+		cfg.Peers = append(cfg.Peers, geecache.Peer{Addr: addr})
+	}
+	n, err := geecache.New(cfg)
+	if err != nil {
+		return c, err
+	}
+	c.close = append([]func() error{n.Close}, c.close...)
+	g, err := n.NewGroup(benchGroup, nil, geecache.GroupConfig{HotTTL: -1})
+	if err != nil {
+		return c, err
+	}
+	c.get = func(ctx context.Context, key string) (int, error) {
+		v, err := g.Get(ctx, key)
+		return v.Len(), err
+	}
+	c.many = func(ctx context.Context, keys []string) (int, error) {
+		m, err := g.GetMany(ctx, keys...)
+		return len(m), err
+	}
+	return c, n.Start(ctx)
 }
 
 // openRueidis connects rueidis to a redis-server. It has no cache of its own.

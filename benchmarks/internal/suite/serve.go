@@ -35,6 +35,9 @@ type serverConfig struct {
 	TLS   string // directory of certificates; empty: plain
 	Peers []string
 	Hot   bool // the API server keeps what it fetches
+
+	Source string // of a node's process
+	Cgroup string // that the process enters
 }
 
 // A serverInfo is what a server process tells when it serves.
@@ -89,8 +92,10 @@ func serve(ctx context.Context, args []string, in io.Reader, out io.Writer) erro
 	switch cfg.Kind {
 	case "geecache":
 		err = serveNodes(ctx, cfg, ready)
-	case "api":
-		err = serveAPI(ctx, cfg, ready)
+	case "api", "node":
+		err = serveProcess(ctx, cfg, ready)
+	case "origin":
+		err = serveOrigin(ready)
 	case "net/http":
 		err = serveBare(ready)
 	case "groupcache":
@@ -171,8 +176,13 @@ func serveNodes(ctx context.Context, cfg serverConfig, ready func(addrs ...strin
 	return ready(addrs...)
 }
 
-// serveAPI serves the API, as `geecache node --role client` does.
-func serveAPI(ctx context.Context, cfg serverConfig, ready func(addrs ...string) error) error {
+// serveProcess serves what `geecache node` does, for the API as a client.
+func serveProcess(ctx context.Context, cfg serverConfig, ready func(addrs ...string) error) error {
+	if cfg.Cgroup != "" {
+		if err := process.Enter(cfg.Cgroup); err != nil {
+			return err
+		}
+	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -181,13 +191,12 @@ func serveAPI(ctx context.Context, cfg serverConfig, ready func(addrs ...string)
 	if err := l.Close(); err != nil {
 		return err
 	}
-	group := geecache.GroupConfig{HotTTL: -1}
-	if cfg.Hot {
-		group = geecache.GroupConfig{HotTTL: time.Hour, HotShare: 1, HotBytes: serverBytes}
-	}
-	c := node.Config{
-		Role: geecache.RoleClient, Listen: addr, Groups: []string{benchGroup}, Group: group,
-		Logger: quietLogger(), DrainTimeout: time.Second,
+	c := node.Config{Listen: addr, Groups: []string{benchGroup}, Source: cfg.Source, Logger: quietLogger(), DrainTimeout: time.Second}
+	if cfg.Kind == "api" {
+		c.Role, c.Group = geecache.RoleClient, geecache.GroupConfig{HotTTL: -1}
+		if cfg.Hot {
+			c.Group = geecache.GroupConfig{HotTTL: time.Hour, HotShare: 1, HotBytes: serverBytes}
+		}
 	}
 	for _, p := range cfg.Peers {
 		c.Peers = append(c.Peers, geecache.Peer{Addr: p})
@@ -202,6 +211,18 @@ func serveAPI(ctx context.Context, cfg serverConfig, ready func(addrs ...string)
 	err = ready(addr)
 	cancel()
 	return errors.Join(err, <-ended)
+}
+
+// serveOrigin serves values over HTTP, as a node's source.
+func serveOrigin(ready func(addrs ...string) error) error {
+	return serveHTTP(ready, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		value, err := benchValue(strings.TrimPrefix(r.URL.Path, "/"))
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		_, _ = w.Write(value) // the node is told by what it misses
+	}))
 }
 
 // serveBare serves the least that net/http can: one answer, whatever the path,

@@ -61,6 +61,9 @@ type Suite struct {
 	// Servers are the programs of the system that it compares with.
 	Servers []string
 
+	// Ready says why the suite cannot be run here; nil: it always can.
+	Ready func() error
+
 	Groups func(Scale) []Group
 }
 
@@ -119,7 +122,7 @@ func (f MeasureFunc) Close() error { return nil }
 
 // All returns every suite, in the order in which they run.
 func All() []Suite {
-	return []Suite{engine(), group(), hop(), wire(), latency(), api(), heap(), gc(), ring(), hitRatio()}
+	return []Suite{engine(), group(), hop(), wire(), latency(), api(), heap(), limit(), gc(), ring(), hitRatio()}
 }
 
 // Find returns the suite of a name.
