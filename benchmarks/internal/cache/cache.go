@@ -8,8 +8,8 @@ import "bytes"
 type Cache interface {
 	// Get returns the value. It must not be changed.
 	Get(key string) ([]byte, bool)
-	// Set stores the value, which remains the caller's: a cache that would keep
-	// it is given a copy.
+	// Set stores the value, which remains the caller's unless Budget.Given says
+	// otherwise: a cache that would keep the slice is given a copy.
 	Set(key string, value []byte)
 	// Settle waits until what was done before has its effect, for caches that
 	// evict in the background.
@@ -27,9 +27,9 @@ type Budget struct {
 
 	Bytes     int64
 	MeanBytes int64 // key and value of a typical entry
-	// Hollow: only hits are counted. Values are parts of one buffer, which a
-	// cache that does not copy may keep.
-	Hollow bool
+	// Given: the caller gives values up when it sets them, so that a cache may
+	// keep the slice. Otherwise it has to copy.
+	Given bool
 
 	// Charge is what our engine charges for one of Entries.
 	Charge int64
@@ -45,7 +45,7 @@ func (b Budget) weigh(key string, value []byte) int64 {
 
 // kept returns what a cache that does not copy is given.
 func (b Budget) kept(value []byte) []byte {
-	if b.Hollow {
+	if b.Given {
 		return value
 	}
 	return bytes.Clone(value)

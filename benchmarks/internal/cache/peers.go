@@ -60,11 +60,11 @@ type ristrettoCache struct {
 
 // newRistretto takes 10 counters for each entry and buffers of 64, as the
 // documentation advises. The cost of what it keeps beside the value is counted,
-// but where the budget is of entries, or memory does not matter.
+// but where the budget is of entries, or values share one slice (Given).
 func newRistretto(b Budget) (Cache, error) {
 	c, err := ristretto.NewCache(&ristretto.Config[string, []byte]{
 		NumCounters: 10 * b.entries(), MaxCost: b.limit(), BufferItems: 64,
-		IgnoreInternalCost: b.Bytes == 0 || b.Hollow, Metrics: true,
+		IgnoreInternalCost: b.Bytes == 0 || b.Given, Metrics: true,
 	})
 	return ristrettoCache{c, b}, err
 }

@@ -22,7 +22,8 @@ func enginePromises() []promise {
 	ns := func(group, subject string) cellName { return cellName{group, "", subject, "ns/op"} }
 	return []promise{
 		{"Engine, Get, Zipf over 100,000 keys, parallel: time beside otter's", "engine", atMost(0.8, "x"), ratio(ns("get", "geecache"), ns("get", "otter"))},
-		{"Engine, with 20% Set: time beside otter's", "engine", atMost(1, "x"), ratio(ns("get+20%set", "geecache"), ns("get+20%set", "otter"))},
+		{"Engine, with 20% Set, values copied: time beside otter's", "engine", atMost(1, "x"), ratio(ns("get+20%set", "geecache"), ns("get+20%set", "otter"))},
+		{"Engine, with 20% Set, values given: time beside otter's", "engine", atMost(1, "x"), ratio(ns("get+20%set/given", "geecache"), ns("get+20%set/given", "otter"))},
 		{"Group.Get, a hit, parallel: allocations", "group", atMost(0.0005, " allocs/op"), figure(cellName{"hit", "", "geecache", "allocs/op"})},
 		{"Group.Get, a hit, parallel: golang/groupcache's time beside it", "group", atLeast(15, "x"), ratio(ns("hit", "groupcache"), ns("hit", "geecache"))},
 	}

@@ -26,7 +26,7 @@ func engine() Suite {
 		Notes: []string{
 			"Keys of 16 bytes, drawn from a Zipf distribution (exponent 0.99) before the clock starts; values of 100 bytes unless the table says otherwise; all entries fit, so every Get is a hit.",
 			"ns/op is the time of the window divided by the operations of all goroutines. As many goroutines as processors, unless the table says otherwise. Our time includes hashing the key.",
-			"A write replaces the value of an existing key by a new allocation.",
+			"A write replaces the value of an existing key. \"Copied\": the value is in a buffer that the caller uses again, as one from a connection, so that each cache makes a copy. \"Given\": the caller makes a new value for each write and gives it up; otter, theine, ristretto and golang-lru keep it, ours and freecache copy it all the same.",
 			"Each measurement has a process of its own. ristretto is measured with its metrics on, which its Len needs; freecache copies the value out, and its key is a []byte that is made of the string.",
 		},
 		Groups: engineGroups,
@@ -47,9 +47,14 @@ func engineGroups(s Scale) []Group {
 	usual := engineSetting{keys: keys, value: engineValue}
 	return []Group{
 		g("get", "Get, parallel, every one a hit", "", all, one(), func(Point) engineSetting { return usual }),
-		g("get+20%set", "80% Get, 20% Set, parallel", "", all, one(), func(Point) engineSetting {
+		g("get+20%set", "80% Get, 20% Set, parallel, values copied", "", all, one(), func(Point) engineSetting {
 			set := usual
 			set.setEvery = 5
+			return set
+		}),
+		g("get+20%set/given", "80% Get, 20% Set, parallel, values given", "", all, one(), func(Point) engineSetting {
+			set := usual
+			set.setEvery, set.given = 5, true
 			return set
 		}),
 		g("get/entries", "Get as the number of entries grows", "entries", few, s.points("entries", 1_000, 10_000, 100_000, 1_000_000), func(p Point) engineSetting {
@@ -67,8 +72,9 @@ func engineGroups(s Scale) []Group {
 // An engineSetting is what is done with a cache.
 type engineSetting struct {
 	keys, value int
-	setEvery    int // every how many-th operation is a Set; 0: none
-	goroutines  int // 0: as many as processors
+	setEvery    int  // every how many-th operation is a Set; 0: none
+	given       bool // each Set has a value of its own
+	goroutines  int  // 0: as many as processors
 }
 
 func engineSubjects(kinds []cache.Kind, setting func(Point) engineSetting) []Subject {
@@ -86,7 +92,7 @@ func engineSubjects(kinds []cache.Kind, setting func(Point) engineSetting) []Sub
 var errMiss = errors.New("a miss, where all keys are resident")
 
 func measureEngine(ctx context.Context, kind cache.Kind, set engineSetting, s Scale) (Values, error) {
-	budget := cache.Budget{Entries: 2 * set.keys, Charge: int64(set.value) + 512}
+	budget := cache.Budget{Entries: 2 * set.keys, Charge: int64(set.value) + 512, Given: set.given}
 	c, err := kind.New(budget)
 	if err != nil {
 		return nil, err
@@ -109,11 +115,15 @@ func measureEngine(ctx context.Context, kind cache.Kind, set engineSetting, s Sc
 	newOp := func(caller int) opFunc {
 		seq := sequence(uint64(caller+1), keys, engineZipf, s.pick(sequenceLen, 1<<10))
 		missed := &misses[caller*16]
+		value := make([]byte, set.value)
 		return func(from, n int) error {
 			for i := from; i < from+n; i++ {
 				key := seq[i&(len(seq)-1)]
 				if set.setEvery != 0 && i%set.setEvery == 0 {
-					c.Set(key, make([]byte, set.value))
+					if set.given {
+						value = make([]byte, set.value)
+					}
+					c.Set(key, value)
 				} else if _, ok := c.Get(key); !ok {
 					*missed++
 				}
