@@ -195,11 +195,13 @@ func (g *Group) lastSteps(a *answer, err error, took time.Duration) []Step {
 
 func (g *Group) result(a *answer) Result {
 	r := Result{
-		Value: ByteView{b: a.value}, From: a.from, Node: a.node, PeerFrom: a.peer,
-		TTL: left(a.expires, g.node.clock.exact()), Version: a.version,
+		Value: ByteView{b: a.value}, From: a.from, Node: a.node, PeerFrom: a.peer, Version: a.version,
 	}
-	if !a.keep {
+	switch {
+	case !a.keep:
 		r.TTL = -1
+	case a.expires != 0:
+		r.TTL = left(a.expires, g.node.clock.exact())
 	}
 	return r
 }

@@ -12,10 +12,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
+	"github.com/geecache/geecache/internal/listen"
 )
 
 // basePath is where the peer protocols live on a node's port.
@@ -60,7 +59,16 @@ func (n *Node) newServer() *http.Server {
 		Handler:   n,
 		TLSConfig: tlsConfig,
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
-			streamProtocol: n.streams.serveALPN,
+			streamProtocol: func(s *http.Server, c *tls.Conn, h http.Handler) {
+				listen.Exact(c)
+				n.streams.serveALPN(s, c, h)
+			},
+		},
+		ConnContext: listen.ConnContext,
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateHijacked { // by a stream, which bounds each write
+				listen.Exact(c)
+			}
 		},
 		Protocols:         &protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: min(n.cfg.MaxStreamRequests, maxHTTP2Streams)},
@@ -74,7 +82,7 @@ func (n *Node) newServer() *http.Server {
 
 // serve serves l until the node is closed.
 func (n *Node) serve(l net.Listener) {
-	l = &boundedListener{Listener: l, most: int64(n.cfg.MaxConns)}
+	l = listen.New(l, n.cfg.MaxConns)
 	var err error
 	if n.cfg.TLS != nil {
 		err = n.server.ServeTLS(l, "", "")
@@ -95,10 +103,14 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		// comes must not hold the connection. A longer load is not affected.
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTimeout))
 	}
-	path, ok := strings.CutPrefix(r.URL.EscapedPath(), basePath)
+	path, escaped := r.URL.Path, false
+	if r.URL.RawPath != "" { // there are bytes in it whose escaping matters
+		path, escaped = r.URL.EscapedPath(), true
+	}
+	path, ok := strings.CutPrefix(path, basePath)
 	switch {
 	case ok:
-		n.servePeer(w, r, path)
+		n.servePeer(w, r, path, escaped)
 	case n.cfg.Handler != nil:
 		n.cfg.Handler.ServeHTTP(w, r)
 	default:
@@ -106,9 +118,10 @@ func (n *Node) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// servePeer answers a request under /_geecache/. The path is still escaped: a
-// key may hold any byte, slashes and dots included, so nothing may clean it.
-func (n *Node) servePeer(w http.ResponseWriter, r *http.Request, path string) {
+// servePeer answers a request under /_geecache/. The path is as it came: a key
+// may hold any byte, slashes and dots included, so nothing may clean it. It is
+// still escaped, unless that makes no difference.
+func (n *Node) servePeer(w http.ResponseWriter, r *http.Request, path string, escaped bool) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		w.Header().Set("Allow", "GET, HEAD")
 		refuse(w, http.StatusMethodNotAllowed, CodeBadRequest, "use GET: the peer protocol only reads")
@@ -128,28 +141,30 @@ func (n *Node) servePeer(w http.ResponseWriter, r *http.Request, path string) {
 		n.streams.serveUpgrade(w, r)
 		return
 	}
-	group, key, err := splitPath(path)
+	group, key, err := splitPath(path, escaped)
 	if err != nil {
 		refuse(w, http.StatusBadRequest, CodeBadRequest, err.Error())
 		return
 	}
-	start := time.Now()
-	reply, marked, err := n.answerHTTP(r, group, key)
+	reply, err := n.answerHTTP(r, group, key)
 	if err != nil {
 		refuse(w, CodeOf(err).HTTPStatus(), CodeOf(err), err.Error())
 		return
 	}
-	writeReply(w, r, &reply)
-	if marked || reply.From != FromMain && reply.From != FromHot {
-		n.ReportServed(group, "http", time.Since(start), reply.Code)
+	n.writeReply(w, r, &reply)
+	if reply.From != FromMain && reply.From != FromHot {
+		n.ReportServed(group, "http", reply.Took, reply.Code)
 	}
 }
 
 // splitPath takes <group>/<key> apart. The key may be empty.
-func splitPath(path string) (group, key string, err error) {
+func splitPath(path string, escaped bool) (group, key string, err error) {
 	g, k, ok := strings.Cut(path, "/")
-	if !ok || g == "" {
+	switch {
+	case !ok || g == "":
 		return "", "", fmt.Errorf("%w: path is %s<group>/<key>, with the key path-escaped", ErrBadRequest, basePath)
+	case !escaped:
+		return g, k, nil
 	}
 	if group, err = url.PathUnescape(g); err != nil {
 		return "", "", fmt.Errorf("%w: group in path: %w", ErrBadRequest, err)
@@ -161,121 +176,31 @@ func splitPath(path string) (group, key string, err error) {
 }
 
 // answerHTTP answers a request that may be marked as a node's.
-func (n *Node) answerHTTP(r *http.Request, group, key string) (reply PeerReply, marked bool, err error) {
+func (n *Node) answerHTTP(r *http.Request, group, key string) (reply PeerReply, err error) {
 	mode := r.Header.Get(headerMode)
 	if mode == "" {
-		return n.AnswerClient(r.Context(), group, key), false, nil
+		return n.AnswerClient(r.Context(), group, key), nil
 	}
 	if c := r.Header.Get(headerCluster); c != escapeHeader(n.cfg.Cluster) {
-		return reply, true, fmt.Errorf("%w: this is cluster %q, not %q", ErrRefused, n.cfg.Cluster, abbreviate(c))
+		return reply, fmt.Errorf("%w: this is cluster %q, not %q", ErrRefused, n.cfg.Cluster, abbreviate(c))
 	}
 	req := &PeerRequest{Group: group, Key: key}
 	number, err := strconv.ParseUint(mode, 10, 8)
 	if err != nil || number > uint64(ModeMemory) {
-		return reply, true, fmt.Errorf("%w: header %s is %q: use 0, 1 or 2", ErrBadRequest, headerMode, abbreviate(mode))
+		return reply, fmt.Errorf("%w: header %s is %q: use 0, 1 or 2", ErrBadRequest, headerMode, abbreviate(mode))
 	}
 	req.Mode = Mode(number)
 	if t := r.Header.Get(headerTimeout); t != "" {
 		if req.Timeout, err = time.ParseDuration(t); err != nil || req.Timeout < 0 {
-			return reply, true, fmt.Errorf("%w: header %s is %q: use a duration such as 1.5s", ErrBadRequest, headerTimeout, abbreviate(t))
+			return reply, fmt.Errorf("%w: header %s is %q: use a duration such as 1.5s", ErrBadRequest, headerTimeout, abbreviate(t))
 		}
 	}
 	if e := r.Header.Get(headerEpoch); e != "" {
 		if req.Epoch, err = strconv.ParseUint(e, 16, 64); err != nil {
-			return reply, true, fmt.Errorf("%w: header %s is %q: use 16 hexadecimal digits", ErrBadRequest, headerEpoch, abbreviate(e))
+			return reply, fmt.Errorf("%w: header %s is %q: use 16 hexadecimal digits", ErrBadRequest, headerEpoch, abbreviate(e))
 		}
 	}
-	return n.Answer(r.Context(), req), true, nil
-}
-
-// writeReply writes a reply as the protocol has it: the value as field 1 of a
-// protobuf Response, everything else in headers.
-func writeReply(w http.ResponseWriter, r *http.Request, reply *PeerReply) {
-	h := w.Header()
-	h.Set(headerEpoch, epochText(reply.Epoch))
-	if reply.From != FromNone {
-		h.Set(headerFrom, reply.From.String())
-	}
-	if reply.Took > 0 {
-		h.Set(headerTook, reply.Took.String())
-	}
-	if reply.TTL != 0 {
-		h.Set(headerTTL, reply.TTL.String())
-	}
-	if reply.Version != 0 {
-		h.Set(headerEntry, strconv.FormatUint(reply.Version, 10))
-	}
-	if reply.RetryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(int((reply.RetryAfter+time.Second-1)/time.Second)))
-	}
-	if reply.Code != CodeOK {
-		msg := reply.Message
-		if msg == "" {
-			msg = reply.Code.String()
-		}
-		refuse(w, reply.Code.HTTPStatus(), reply.Code, msg)
-		return
-	}
-	// A Response of its field 1 alone, by hand: the value is not copied, however
-	// many slow clients it is sent to.
-	var head []byte
-	if len(reply.Value) > 0 {
-		head = protowire.AppendTag(make([]byte, 0, 16), 1, protowire.BytesType)
-		head = protowire.AppendVarint(head, uint64(len(reply.Value)))
-	}
-	h.Set("Content-Type", protobufType)
-	h.Set("Content-Length", strconv.Itoa(len(head)+len(reply.Value)))
-	if r.Method == http.MethodHead {
-		return
-	}
-	if _, err := w.Write(head); err == nil {
-		_, _ = w.Write(reply.Value) // an error is the client's loss
-	}
-}
-
-// refuse answers with an error: a status, its code's name in a header, and a
-// line of text.
-func refuse(w http.ResponseWriter, status int, code Code, msg string) {
-	w.Header().Set(headerError, code.String())
-	w.Header().Set("X-Content-Type-Options", "nosniff")
-	http.Error(w, msg, status)
-}
-
-// A boundedListener closes connections beyond a number at once, so that those
-// that others hold open cost a bounded number of descriptors.
-type boundedListener struct {
-	net.Listener
-	most int64
-	open atomic.Int64
-}
-
-// Accept implements net.Listener.
-func (l *boundedListener) Accept() (net.Conn, error) {
-	for {
-		c, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		if l.open.Add(1) <= l.most {
-			return &boundedConn{Conn: c, l: l}, nil
-		}
-		l.open.Add(-1)
-		_ = c.Close()
-	}
-}
-
-type boundedConn struct {
-	net.Conn
-	l      *boundedListener
-	closed atomic.Bool
-}
-
-// Close implements net.Conn.
-func (c *boundedConn) Close() error {
-	if !c.closed.Swap(true) {
-		c.l.open.Add(-1)
-	}
-	return c.Conn.Close()
+	return n.Answer(r.Context(), req), nil
 }
 
 // withTimeout bounds ctx, if d is positive.

@@ -2,6 +2,7 @@ package geecache
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -155,6 +157,79 @@ func raw(t testing.TB, addr, request string) (*http.Response, string) {
 	}
 	body, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	return resp, string(body)
+}
+
+// discard is an http.ResponseWriter that keeps nothing but the headers.
+type discard struct{ h http.Header }
+
+func (d *discard) Header() http.Header         { return d.h }
+func (d *discard) Write(b []byte) (int, error) { return len(b), nil }
+func (d *discard) WriteHeader(int)             {}
+
+func TestHTTPHitAllocates(t *testing.T) {
+	o := &noObserver{}
+	n, err := New(Config{Logger: quiet(), Observer: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	getter, _ := constant("630")
+	if _, err := n.NewGroup("g", getter, GroupConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	for _, marked := range []bool{false, true} {
+		r := httptest.NewRequest("GET", "/_geecache/g/Tom", nil)
+		if marked {
+			r.Header[headerMode], r.Header[headerCluster] = []string{"0"}, []string{"geecache"}
+		}
+		w := &discard{h: make(http.Header)}
+		n.ServeHTTP(w, r)
+		o.calls.Store(0)
+		// The version, as text and as the values of a header.
+		const most = 3
+		if n := testing.AllocsPerRun(1000, func() {
+			clear(w.h)
+			n.ServeHTTP(w, r)
+		}); n > most {
+			t.Errorf("marked: %v: a hit makes %v allocations, want at most %d", marked, n, most)
+		}
+		if n := o.calls.Load(); n != 0 {
+			t.Errorf("marked: %v: %d hits were timed", marked, n)
+		}
+	}
+}
+
+// The length of the body is told, by this node or by net/http.
+func TestHTTPLengths(t *testing.T) {
+	get := GetterFunc(func(_ context.Context, key string) (Value, error) {
+		n, err := strconv.Atoi(key)
+		return Value{Bytes: bytes.Repeat([]byte("x"), n)}, err
+	})
+	n, err := New(Config{Logger: quiet(), Listener: listenLoopback(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = n.Close() })
+	if _, err := n.NewGroup("g", get, GroupConfig{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, size := range []int{0, 1, 127, 128, 1 << 10, 1<<10 + 1, 4 << 10, 8 << 10, 10 << 10, 1 << 20} {
+		value, resp := fetchPlain(t, "http://"+n.Addr(), "g", strconv.Itoa(size))
+		if len(value) != size || resp.ContentLength < int64(size) {
+			t.Errorf("%d bytes: the body has %d, its length %d", size, len(value), resp.ContentLength)
+		}
+		head, err := http.Head("http://" + n.Addr() + "/_geecache/g/" + strconv.Itoa(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = head.Body.Close()
+		if head.ContentLength != resp.ContentLength {
+			t.Errorf("%d bytes: HEAD says %d, GET %d", size, head.ContentLength, resp.ContentLength)
+		}
+	}
 }
 
 func FuzzHTTPPath(f *testing.F) {

@@ -18,8 +18,9 @@ type placement struct {
 	// gen grows with each view, and when a peer answers again after trouble.
 	// Entries carry it as their tag: an entry with an older one is checked
 	// against the ring once more before it is used.
-	gen   uint32
-	epoch uint64
+	gen         uint32
+	epoch       uint64
+	epochHeader []string // epoch as replies over HTTP have it
 
 	ring    *consistenthash.Ring
 	members []*member // as ring.Nodes() has them

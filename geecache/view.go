@@ -84,6 +84,7 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 		gen: old.gen + 1, ring: ring, members: ordered, clients: clients, self: -1,
 		epoch: epochOf(ring.Nodes()),
 	}
+	p.epochHeader = []string{epochText(p.epoch)}
 	for i, m := range ordered {
 		if m.self {
 			p.self = i

@@ -3,14 +3,13 @@ package node
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/cespare/xxhash/v2"
 
 	"github.com/geecache/geecache/geecache"
 )
@@ -87,7 +86,9 @@ type API struct {
 	cfg  APIConfig
 	// first is the group of a request that names none.
 	first string
+	self  []string // the node's ID as a header has it
 
+	digests  digests
 	inFlight atomic.Int64
 	refused  atomic.Int64
 }
@@ -97,7 +98,9 @@ func NewAPI(n *geecache.Node, first string, cfg APIConfig) (*API, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	return &API{node: n, cfg: cfg.withDefaults(), first: first}, nil
+	a := &API{node: n, cfg: cfg.withDefaults(), first: first, self: []string{url.PathEscape(n.ID())}}
+	a.digests.seed = maphash.MakeSeed()
+	return a, nil
 }
 
 // IsAPI reports whether a path is the API's.
@@ -264,88 +267,12 @@ func (a *API) serveKey(w http.ResponseWriter, r *http.Request) {
 	}
 	defer ctx.end()
 	res, err := g.Lookup(ctx, key)
-	h := newHeaders(w)
-	h.origin(&res)
+	a.setOrigin(w.Header(), &res)
 	if err != nil {
 		a.fail(w, key, err)
 		return
 	}
-	h.writeValue(w, r, res.Value)
-}
-
-// headers sets headers of one answer. Their values share one allocation.
-type headers struct {
-	header http.Header
-	values []string
-}
-
-const maxHeaders = 8 // an answer has no more
-
-func newHeaders(w http.ResponseWriter) headers {
-	return headers{w.Header(), make([]string, 0, maxHeaders)}
-}
-
-// set sets a header whose name is in its canonical form.
-func (h *headers) set(name, value string) {
-	h.values = append(h.values, value)
-	n := len(h.values)
-	h.header[name] = h.values[n-1 : n : n]
-}
-
-// origin tells where an answer came from.
-func (h *headers) origin(res *geecache.Result) {
-	if res.From == geecache.FromNone {
-		return
-	}
-	h.set(headerFrom, res.From.String())
-	h.set(headerNode, url.PathEscape(res.Node))
-	if res.From == geecache.FromPeer {
-		h.set(headerPeerFrom, res.PeerFrom.String())
-	}
-	if res.TTL > 0 {
-		h.set(headerTTL, res.TTL.String())
-	}
-}
-
-// writeValue writes a value, or 304 if the client has it already.
-func (h *headers) writeValue(w http.ResponseWriter, r *http.Request, v geecache.ByteView) {
-	tag := entityTag(v)
-	h.set("Etag", tag)
-	h.set("X-Content-Type-Options", "nosniff")
-	if match := r.Header.Get("If-None-Match"); match != "" && matches(match, tag) {
-		w.WriteHeader(http.StatusNotModified)
-		return
-	}
-	h.set("Content-Type", "application/octet-stream")
-	h.set("Content-Length", strconv.Itoa(v.Len()))
-	if r.Method == http.MethodHead {
-		return
-	}
-	_, _ = v.WriteTo(w) // the client's loss
-}
-
-// entityTag returns a strong tag: the same for the same bytes on every node.
-func entityTag(v geecache.ByteView) string {
-	var d xxhash.Digest
-	d.Reset()
-	_, _ = v.WriteTo(&d) // cannot fail
-	b := make([]byte, 0, 32)
-	b = append(b, '"')
-	b = strconv.AppendUint(b, d.Sum64(), 16)
-	b = append(b, '-')
-	b = strconv.AppendInt(b, int64(v.Len()), 16)
-	return string(append(b, '"'))
-}
-
-// matches reports whether an If-None-Match header names the tag.
-func matches(header, tag string) bool {
-	for part := range strings.SplitSeq(header, ",") {
-		part = strings.TrimSpace(part)
-		if part == "*" || strings.TrimPrefix(part, "W/") == tag {
-			return true
-		}
-	}
-	return false
+	a.writeValue(w, r, g, key, &res)
 }
 
 // fail answers with an error.

@@ -135,20 +135,82 @@ func TestAPIKey(t *testing.T) {
 }
 
 func TestAPIHeadersOfAValue(t *testing.T) {
-	a := newTestAPI(t, APIConfig{})
-	for i, from := range []string{"load", "hit"} {
-		resp := ask(a, "GET", "/api?key=Tom", "")
-		h := resp.Header
-		if h.Get("Geecache-From") != from || h.Get("Geecache-Node") != "n1" {
-			t.Errorf("request %d: from %q by %q, want %q by n1", i, h.Get("Geecache-From"), h.Get("Geecache-Node"), from)
+	long := strings.Repeat("x", 100<<10)
+	get := func(ctx context.Context, key string) (geecache.Value, error) {
+		if key == "long" {
+			return geecache.Value{Bytes: []byte(long), TTL: time.Hour}, nil
 		}
-		if h.Get("Content-Type") != "application/octet-stream" || h.Get("Content-Length") != "3" {
-			t.Errorf("request %d: %q of %q bytes", i, h.Get("Content-Type"), h.Get("Content-Length"))
+		return scores(ctx, key)
+	}
+	a, err := NewAPI(newTestNode(t, get, geecache.GroupConfig{}), "scores", APIConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := httptest.NewServer(a) // net/http has a share in the headers
+	defer s.Close()
+	for _, key := range []string{"Tom", "long", ""} {
+		want, _ := get(t.Context(), key)
+		for i, from := range []string{"load", "hit", "hit"} {
+			method := []string{"GET", "GET", "HEAD"}[i]
+			r, _ := http.NewRequest(method, s.URL+"/api?key="+key, nil)
+			resp, err := http.DefaultClient.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body := bodyOf(t, resp)
+			_ = resp.Body.Close()
+			if method == "GET" && body != string(want.Bytes) {
+				t.Errorf("%q, request %d: body of %d bytes", key, i, len(body))
+			}
+			h := resp.Header
+			if h.Get("Geecache-From") != from || h.Get("Geecache-Node") != "n1" {
+				t.Errorf("%q, request %d: from %q by %q, want %q by n1", key, i, h.Get("Geecache-From"), h.Get("Geecache-Node"), from)
+			}
+			if length := fmt.Sprint(len(want.Bytes)); h.Get("Content-Type") != "application/octet-stream" || h.Get("Content-Length") != length {
+				t.Errorf("%q, request %d: %q of %q bytes, want %s", key, i, h.Get("Content-Type"), h.Get("Content-Length"), length)
+			}
+			if (h.Get("Geecache-Ttl") != "") != (want.TTL > 0) {
+				t.Errorf("%q, request %d: TTL %q", key, i, h.Get("Geecache-Ttl"))
+			}
+			if h.Get("Etag") == "" || h.Get("X-Content-Type-Options") != "nosniff" {
+				t.Errorf("%q, request %d: headers %v", key, i, h)
+			}
 		}
 	}
-	head := ask(a, "HEAD", "/api?key=Tom", "")
-	if head.Header.Get("Content-Length") != "3" || head.Header.Get("Etag") == "" {
-		t.Errorf("HEAD lacks headers: %v", head.Header)
+}
+
+// A tag is remembered with the version that it was made of.
+func TestAPITagFollowsTheValue(t *testing.T) {
+	n := 0
+	get := func(context.Context, string) (geecache.Value, error) {
+		n++
+		return geecache.Value{Bytes: fmt.Append(nil, n), TTL: -1}, nil // not kept: each request loads
+	}
+	a, err := NewAPI(newTestNode(t, get, geecache.GroupConfig{}), "scores", APIConfig{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for range 5 {
+		seen[ask(a, "GET", "/api?key=k", "").Header.Get("Etag")] = true
+	}
+	if len(seen) != 5 {
+		t.Errorf("5 values have %d tags", len(seen))
+	}
+}
+
+func TestAPIHitAllocates(t *testing.T) {
+	a := newTestAPI(t, APIConfig{})
+	r := httptest.NewRequest("GET", "/api?key=Tom", nil)
+	w := &discard{h: make(http.Header)}
+	a.ServeHTTP(w, r)
+	// The deadline, and the steps of Lookup.
+	const most = 2
+	if n := testing.AllocsPerRun(1000, func() {
+		clear(w.h)
+		a.ServeHTTP(w, r)
+	}); n > most {
+		t.Errorf("a hit makes %v allocations, want at most %d", n, most)
 	}
 }
 

@@ -10,9 +10,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/internal/listen"
 	"github.com/geecache/geecache/metrics"
 	"github.com/geecache/geecache/peergrpc"
 )
@@ -51,7 +50,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	main, api, err := listen(&cfg)
+	main, api, err := openPorts(&cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +64,10 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	return p, nil
 }
 
-// listen opens the process's ports, and completes the configuration with what
+// openPorts opens the process's ports, and completes the configuration with what
 // they turn out to be: a port may be given as 0. main is nil for a client,
 // whose only port is the API's.
-func listen(cfg *Config) (main, api net.Listener, err error) {
+func openPorts(cfg *Config) (main, api net.Listener, err error) {
 	full, err := cfg.WithDefaults()
 	if err != nil {
 		return nil, nil, err
@@ -188,6 +187,7 @@ func (p *Process) newServer(onNode *handler) *http.Server {
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           h,
+		ConnContext:       listen.ConnContext,
 		Protocols:         &protocols,
 		HTTP2:             p.grpc.HTTP2Config(),
 		MaxHeaderBytes:    max(maxHeaderBytes, 16<<10+3*p.cfg.MaxKeyBytes), // a key's bytes may all be escaped
@@ -206,7 +206,7 @@ func (p *Process) start(ctx context.Context) error {
 	}
 	if p.server != nil {
 		p.wg.Go(func() {
-			if err := p.server.Serve(netutil.LimitListener(p.listener, maxAPIConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := p.server.Serve(listen.New(p.listener, maxAPIConns)); !errors.Is(err, http.ErrServerClosed) {
 				p.log.Error("the API is served no more", "err", err)
 			}
 		})
