@@ -63,6 +63,9 @@ const believable = time.Hour
 
 // see makes later versions larger than v, unless v is from too far ahead.
 func (h *hybridClock) see(v uint64) {
+	if v <= h.last.Load() {
+		return // as a rule: the clock need not be asked
+	}
 	if ageOf(v) < -believable {
 		return
 	}

@@ -7,17 +7,81 @@ import (
 	"time"
 )
 
-// fetch is a fetch flight's body: it asks the key's owner or, if that one is in
-// trouble, its stand-in: the next live node on the ring. It ends with
-// errLoadHere if this node is the stand-in, or has become the owner.
-func (g *Group) fetch(ctx context.Context, p *placement, hash uint64, key string) (answer, error) {
-	owner := p.owner(hash)
-	if owner == nil || owner.self {
-		return answer{}, errLoadHere
+// fetchMost is how much longer than two loads a fetch may take: it may meet a
+// dead owner before the stand-in loads. The peer's own load timeout ends it as a
+// rule.
+const fetchMost = 5 * time.Second
+
+// fetchTimeout ends a fetch flight.
+func (g *Group) fetchTimeout() time.Duration { return 2*g.cfg.LoadTimeout + fetchMost }
+
+// fetch asks a key's owner over its stream, together with whoever asks for the
+// key at the same time. An error that wraps ErrPeerTrouble says that a stand-in
+// is to be asked.
+func (g *Group) fetch(ctx context.Context, p *placement, owner *member, hash uint64, key string) (answer, error) {
+	if ctx.Err() != nil {
+		return answer{}, context.Cause(ctx)
 	}
-	a, err := g.try(ctx, p, owner, hash, key, ModeOwner)
-	if !errors.Is(err, ErrPeerTrouble) || ctx.Err() != nil {
-		return a, err
+	req := PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch}
+	reply, how, err := owner.stream.fetch(ctx, hash, &req, g.fetchTimeout())
+	if how.joined {
+		g.fetchJoins.Add(1)
+	} else {
+		g.asks[hash%hitShards].peerRequests.Add(1)
+	}
+	if err != nil || reply.Code != CodeOK {
+		if err != nil && ctx.Err() != nil {
+			return answer{}, context.Cause(ctx)
+		}
+		if errors.Is(err, errNoReply) {
+			return answer{}, g.flightErr(err)
+		}
+		if err = owner.judge(&reply, err, how.lead); err != nil {
+			if how.lead {
+				g.peerErrors.Add(1)
+			}
+			return answer{}, err
+		}
+	}
+	a, err := g.received(hash, key, &reply, owner, how.lead)
+	if err != nil {
+		return answer{}, err
+	}
+	return a, a.err()
+}
+
+// fetchSlowly is a fetch flight for what is not the rule: the owner has been found
+// in trouble, or speaks another protocol than the stream.
+func (g *Group) fetchSlowly(ctx context.Context, p *placement, owner *member, hash uint64, key string, trouble error) (answer, error) {
+	flights := g.fetches
+	if !owner.marked {
+		flights = g.plain
+	}
+	a, _, err := flights.Do(ctx, hash, key, func(ctx context.Context) (answer, error) {
+		return g.fetchOnce(ctx, p, owner, hash, key, trouble)
+	})
+	switch {
+	case err == nil:
+		return a, a.err()
+	case errors.Is(err, errLoadHere):
+		b, err := g.load(ctx, hash, key, ModeStandIn)
+		b.steps = append(a.steps[:len(a.steps):len(a.steps)], b.steps...)
+		return b, err
+	}
+	return a, g.flightErr(err)
+}
+
+// fetchOnce is the body of that flight: it asks the key's owner, unless trouble
+// says that this has failed, or then its stand-in: the next live node on the ring.
+// It ends with errLoadHere if this node is the stand-in.
+func (g *Group) fetchOnce(ctx context.Context, p *placement, owner *member, hash uint64, key string, trouble error) (answer, error) {
+	err := trouble
+	if err == nil {
+		var a answer
+		a, err = g.try(ctx, p, owner, hash, key, ModeOwner)
+		if !errors.Is(err, ErrPeerTrouble) || ctx.Err() != nil {
+			return a, err
+		}
 	}
 	steps := []Step{{Node: owner.peer.ID, What: err.Error()}}
 	for _, i := range p.ring.Successors(hash, p.ring.Len())[1:] {
@@ -29,6 +93,7 @@ func (g *Group) fetch(ctx context.Context, p *placement, hash uint64, key string
 			continue
 		}
 		g.standIns.Add(1)
+		var a answer
 		a, err = g.try(ctx, p, m, hash, key, ModeStandIn)
 		if !errors.Is(err, ErrPeerTrouble) || ctx.Err() != nil {
 			a.steps = steps
@@ -49,7 +114,7 @@ func (g *Group) try(ctx context.Context, p *placement, m *member, hash uint64, k
 		return answer{}, fmt.Errorf("%w: %s is %s", ErrPeerTrouble, m.peer.ID, m.stateText())
 	}
 	req := &PeerRequest{Group: g.name, Key: key, Mode: mode, Epoch: p.epoch, Timeout: timeLeft(ctx)}
-	g.peerRequests.Add(1)
+	g.asks[hash%hitShards].peerRequests.Add(1)
 	reply, err := m.ask(ctx, req)
 	if err != nil {
 		if ctx.Err() == nil {
@@ -57,17 +122,18 @@ func (g *Group) try(ctx context.Context, p *placement, m *member, hash uint64, k
 		}
 		return answer{}, err
 	}
-	return g.received(hash, key, &reply, m)
+	return g.received(hash, key, &reply, m, true)
 }
 
-// received turns a peer's reply into an answer or an error.
-func (g *Group) received(hash uint64, key string, reply *PeerReply, m *member) (answer, error) {
+// received turns a peer's reply into an answer or an error. lead says that it is
+// this caller that may keep a hot copy.
+func (g *Group) received(hash uint64, key string, reply *PeerReply, m *member, lead bool) (answer, error) {
 	switch reply.Code {
 	case CodeDeadline, CodeCanceled: // the flight's there, not the caller's
 		reply.Code = CodeLoadTimeout
 	case CodeOK, CodeNotFound:
 		a := g.answerOfReply(reply, m.peer.ID)
-		if a.keep && g.cfg.HotTTL > 0 && g.node.cfg.Rand() < g.cfg.HotShare {
+		if lead && a.keep && g.cfg.HotTTL > 0 && g.node.cfg.Rand() < g.cfg.HotShare {
 			g.keepHot(hash, key, &a)
 		}
 		return a, nil
@@ -80,8 +146,11 @@ func (g *Group) answerOfReply(reply *PeerReply, node string) answer {
 	a := answer{
 		value: reply.Value, notFound: reply.Code == CodeNotFound, version: reply.Version,
 		from: FromPeer, node: node, peer: reply.From, took: reply.Took,
+		keep: reply.TTL >= 0,
 	}
-	a.setTTL(reply.TTL, g.node.clock.exact())
+	if reply.TTL > 0 {
+		a.setTTL(reply.TTL, g.node.clock.exact())
+	}
 	g.node.versions.see(reply.Version)
 	return a
 }

@@ -105,7 +105,8 @@ func (m *many) fetch(ctx context.Context, p *placement, owner *member, keys []st
 	for i, key := range keys {
 		reqs[i] = PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch, Timeout: timeLeft(ctx)}
 	}
-	g.peerRequests.Add(int64(len(keys)))
+	asks := &g.asks[len(keys)%hitShards]
+	asks.peerRequests.Add(int64(len(keys)))
 	start := time.Now()
 	replies, errs := owner.askMany(ctx, reqs)
 	var again []string
@@ -115,11 +116,11 @@ func (m *many) fetch(ctx context.Context, p *placement, owner *member, keys []st
 			again = append(again, key)
 			continue
 		}
-		g.misses.Add(1)
+		asks.misses.Add(1)
 		var a answer
 		err := errs[i]
 		if err == nil {
-			a, err = g.received(consistenthash.Hash(key), key, &replies[i], owner)
+			a, err = g.received(consistenthash.Hash(key), key, &replies[i], owner, true)
 		}
 		if err == nil {
 			err = a.err()

@@ -27,14 +27,17 @@ type Group struct {
 	// only on the source (or a peer's memory), a fetch only on a peer. So nodes
 	// whose views differ cannot deadlock.
 	loads *singleflight.Group[answer]
-	// fetches ask only peers that never forward; plain is for the others, and
-	// callers that may be such a peer never join it.
+	// Most fetches are flights of a stream's own (streamClient.fetch). These two
+	// are for all others: owners in trouble, and other protocols. fetches ask only
+	// peers that never forward; plain is for the others, and callers that may be
+	// such a peer never join it.
 	fetches, plain *singleflight.Group[answer]
 
 	turn chan struct{} // holds a token for each call of the source
 	wait atomic.Int64  // loads that wait for their turn
 
 	hits [hitShards]hitCounters
+	asks [hitShards]askCounters
 	counters
 }
 
@@ -48,10 +51,16 @@ type hitCounters struct {
 	_                 [80]byte // to two cache lines: adjacent lines are fetched together
 }
 
+// askCounters are what each miss on a peer's key counts, spread like hits.
+type askCounters struct {
+	misses, peerRequests atomic.Int64
+	_                    [112]byte // to two cache lines
+}
+
 // counters are a group's other counters; GroupStats says what each counts.
 type counters struct {
-	misses, notFound, failed             atomic.Int64
-	peerRequests, peerErrors, standIns   atomic.Int64
+	notFound, failed                     atomic.Int64
+	peerErrors, standIns, fetchJoins     atomic.Int64
 	hotCopies                            atomic.Int64
 	servedOther, epochMismatch           atomic.Int64
 	handoverAsks, handoverHits           atomic.Int64
@@ -82,9 +91,7 @@ func newGroup(n *Node, name string, getter Getter, cfg GroupConfig) (*Group, err
 	g.loads = singleflight.New[answer](singleflight.Config{
 		Timeout: cfg.LoadTimeout, MaxAbandoned: cfg.MaxAbandoned, Grace: abandonGrace,
 	})
-	// A fetch may meet a dead owner before the stand-in loads, so it gets more
-	// time than a load; the peer's own load timeout ends it as a rule.
-	fetch := singleflight.Config{Timeout: 2*cfg.LoadTimeout + 5*time.Second, MaxAbandoned: 1 << 20}
+	fetch := singleflight.Config{Timeout: g.fetchTimeout(), MaxAbandoned: 1 << 20}
 	g.fetches = singleflight.New[answer](fetch)
 	g.plain = singleflight.New[answer](fetch)
 	return g, nil
@@ -283,8 +290,11 @@ func (g *Group) keepHot(hash uint64, key string, a *answer) {
 
 // miss answers a caller of this process whose key is not in its memory.
 func (g *Group) miss(ctx context.Context, hash uint64, key string) (answer, error) {
-	g.misses.Add(1)
-	start := time.Now()
+	g.asks[hash%hitShards].misses.Add(1)
+	var start time.Time
+	if g.node.cfg.Observer != nil {
+		start = time.Now()
+	}
 	a, err := g.resolve(ctx, hash, key, false)
 	g.observeMiss(ctx, start, err)
 	return a, err
@@ -322,22 +332,14 @@ func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked b
 	if owner == nil || owner.self || unmarked && !owner.marked {
 		return g.load(ctx, hash, key, ModeOwner)
 	}
-	flights := g.fetches
-	if !owner.marked {
-		flights = g.plain
+	if owner.stream == nil || owner.stream.State() != peerUp {
+		return g.fetchSlowly(ctx, p, owner, hash, key, nil)
 	}
-	a, _, err := flights.Do(ctx, hash, key, func(ctx context.Context) (answer, error) {
-		return g.fetch(ctx, p, hash, key)
-	})
-	switch {
-	case err == nil:
-		return a, a.err()
-	case errors.Is(err, errLoadHere):
-		b, err := g.load(ctx, hash, key, ModeStandIn)
-		b.steps = append(a.steps[:len(a.steps):len(a.steps)], b.steps...)
-		return b, err
+	a, err := g.fetch(ctx, p, owner, hash, key)
+	if err != nil && errors.Is(err, ErrPeerTrouble) && ctx.Err() == nil {
+		return g.fetchSlowly(ctx, p, owner, hash, key, err)
 	}
-	return a, g.flightErr(err)
+	return a, err
 }
 
 func (g *Group) checkKey(key string) error {
@@ -351,7 +353,7 @@ func (g *Group) checkKey(key string) error {
 func (g *Group) flightErr(err error) error {
 	var panicked *singleflight.PanicError
 	switch {
-	case errors.Is(err, singleflight.ErrTimeout):
+	case errors.Is(err, singleflight.ErrTimeout), errors.Is(err, errNoReply):
 		return fmt.Errorf("%w: no answer within %v (GroupConfig.LoadTimeout)", ErrLoadTimeout, g.cfg.LoadTimeout)
 	case errors.Is(err, singleflight.ErrTooManyAbandoned):
 		return fmt.Errorf("%w: %d calls of the source ignore that nobody waits for them any more (GroupConfig.MaxAbandoned)",
@@ -366,12 +368,11 @@ func (g *Group) flightErr(err error) error {
 func (g *Group) Stats() GroupStats {
 	s := GroupStats{
 		Name:          g.name,
-		Misses:        g.misses.Load(),
 		NotFound:      g.notFound.Load(),
 		Errors:        g.failed.Load(),
-		PeerRequests:  g.peerRequests.Load(),
 		PeerErrors:    g.peerErrors.Load(),
 		StandIns:      g.standIns.Load(),
+		FetchJoin:     g.fetchJoins.Load(),
 		HotCopies:     g.hotCopies.Load(),
 		EpochMismatch: g.epochMismatch.Load(),
 		HandoverAsks:  g.handoverAsks.Load(),
@@ -389,6 +390,15 @@ func (g *Group) Stats() GroupStats {
 		s.Hits += g.hits[i].main.Load()
 		s.HotHits += g.hits[i].hot.Load()
 		s.ServedHits += g.hits[i].served.Load()
+	}
+	for i := range g.asks {
+		s.Misses += g.asks[i].misses.Load()
+		s.PeerRequests += g.asks[i].peerRequests.Load()
+	}
+	for _, m := range g.node.asked() {
+		if m.stream != nil {
+			s.FetchesInFlight += m.stream.fetchesOf(g.name)
+		}
 	}
 	s.Gets = s.Hits + s.HotHits + s.Misses
 	s.Served = s.ServedHits + g.servedOther.Load()

@@ -24,8 +24,10 @@ type member struct {
 	closing *time.Timer // closes a member that has left the view
 
 	client PeerClient       // nil for this node and for clients
+	stream *streamClient    // client, if it is one
 	state  func() peerState // of the connection
 
+	// What stream.fetch has asked is not in them: it counts by itself.
 	requests, failures, inFlight atomic.Int64
 }
 
@@ -57,19 +59,22 @@ func (m *member) ask(ctx context.Context, req *PeerRequest) (PeerReply, error) {
 	m.inFlight.Add(1)
 	reply, err := m.client.Get(ctx, req)
 	m.inFlight.Add(-1)
-	return reply, m.judge(ctx, &reply, err)
+	return reply, m.judge(&reply, err, ctx.Err() == nil)
 }
 
 // judge tells trouble from an answer: a node that drains, or that refuses this
 // one as a stranger, is asked no more. A deadline is never the peer's trouble.
-func (m *member) judge(ctx context.Context, reply *PeerReply, err error) error {
+// count says that a failure is to be counted.
+func (m *member) judge(reply *PeerReply, err error, count bool) error {
 	if err == nil && (reply.Code == CodeDraining || reply.Code == CodeRefused) {
 		err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, reply.Code.Err())
 	}
-	if err == nil || ctx.Err() != nil {
-		return err
+	if err == nil {
+		return nil
 	}
-	m.failures.Add(1)
+	if count {
+		m.failures.Add(1)
+	}
 	if errors.Is(err, ErrPeerTrouble) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
@@ -85,7 +90,7 @@ func (m *member) askMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, 
 	replies, errs := m.client.GetMany(ctx, reqs)
 	m.inFlight.Add(-n)
 	for i := range errs {
-		errs[i] = m.judge(ctx, &replies[i], errs[i])
+		errs[i] = m.judge(&replies[i], errs[i], ctx.Err() == nil)
 	}
 	return replies, errs
 }
@@ -114,13 +119,18 @@ func (m *member) stats() PeerStats {
 	}
 	switch c := m.client.(type) {
 	case *streamClient:
-		var err error
-		s.BytesIn, s.BytesOut, _, err = c.stats()
-		s.LastError = errorText(err)
+		st := c.stats()
+		s.BytesIn, s.BytesOut, s.LastError = st.bytesIn, st.bytesOut, errorText(st.lastErr)
+		s.Requests, s.InFlight = s.Requests+st.fetches, st.inFlight
 	case *breaker:
 		s.LastError = errorText(c.lastError())
 	}
 	return s
+}
+
+// busy reports whether a request to the member is in flight.
+func (m *member) busy() bool {
+	return m.inFlight.Load() > 0 || m.stream != nil && m.stream.stats().inFlight > 0
 }
 
 func errorText(err error) string {

@@ -250,12 +250,24 @@ func (n *Node) busy() bool {
 	if n.streams.busy() {
 		return true
 	}
+	for _, m := range n.asked() {
+		if m.busy() {
+			return true
+		}
+	}
 	for _, g := range *n.groups.Load() {
 		if g.loads.Stats().InFlight > 0 || g.fetches.Stats().InFlight > 0 || g.plain.Stats().InFlight > 0 {
 			return true
 		}
 	}
 	return false
+}
+
+// asked returns all members that requests may be in flight to.
+func (n *Node) asked() []*member {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return slices.AppendSeq(slices.Clone(n.retired), maps.Values(n.members))
 }
 
 // Close stops the node at once and waits for its goroutines. Drain first to

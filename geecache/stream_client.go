@@ -47,6 +47,7 @@ type streamClient struct {
 	first     chan struct{} // closed when the first attempt to connect has ended
 	bytesIn   atomic.Int64
 	bytesOut  atomic.Int64
+	fetches   atomic.Int64 // requests sent by fetch, on connections that have ended
 	current   atomic.Pointer[streamStatus]
 	firstOnce sync.Once
 }
@@ -80,7 +81,7 @@ func newStreamClient(cfg streamClientConfig) *streamClient {
 	c := &streamClient{cfg: cfg, wake: make(chan struct{}, 1), first: make(chan struct{})}
 	c.calls.New = func() any {
 		s := new(singleCall)
-		s.done = make(chan struct{}, 1)
+		s.waiter, s.done = &s.callWaiter, make(chan struct{}, 1)
 		return s
 	}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
@@ -115,6 +116,33 @@ func (c *streamClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, er
 		return PeerReply{}, err
 	}
 	return conn.get(ctx, req)
+}
+
+// fetch is Get on behalf of several callers, who share one request; see
+// clientConn.fetch. Only a peer that is up is asked.
+func (c *streamClient) fetch(ctx context.Context, hash uint64, req *PeerRequest, limit time.Duration) (PeerReply, fetched, error) {
+	if reply, bad := unsendable(req); bad {
+		return reply, fetched{lead: true}, nil
+	}
+	st := c.current.Load()
+	if st.state != peerUp {
+		return PeerReply{}, fetched{lead: true}, c.trouble(fmt.Errorf("it is %s", st.state))
+	}
+	return st.conn.fetch(ctx, hash, req, limit)
+}
+
+func (c *streamClient) newCall() *singleCall {
+	s := c.calls.Get().(*singleCall)
+	s.left.Store(1)
+	return s
+}
+
+// putCall takes a call back that nobody refers to any more.
+func (c *streamClient) putCall(s *singleCall) {
+	s.call = call{waiter: s.waiter}
+	s.hash, s.group, s.key, s.limit, s.expires, s.lead = 0, "", "", 0, 0, false
+	s.prev, s.next, s.chain = nil, nil, nil
+	c.calls.Put(s)
 }
 
 // GetMany implements [PeerClient].
@@ -196,14 +224,33 @@ func (c *streamClient) retryNow() {
 	}
 }
 
-// stats returns the bytes received and sent, the requests in flight, and, unless
-// the peer is up, what is wrong with it.
-func (c *streamClient) stats() (bytesIn, bytesOut, inFlight int64, lastErr error) {
+// A streamClientStats is what a client knows of its traffic.
+type streamClientStats struct {
+	bytesIn, bytesOut int64
+	fetches           int64 // requests sent by fetch
+	inFlight          int64 // all requests
+	lastErr           error // unless the peer is up: what is wrong with it
+}
+
+func (c *streamClient) stats() streamClientStats {
 	st := c.current.Load()
-	if st.conn != nil {
-		inFlight = int64(st.conn.inFlight())
+	s := streamClientStats{
+		bytesIn: c.bytesIn.Load(), bytesOut: c.bytesOut.Load(), fetches: c.fetches.Load(), lastErr: st.err,
 	}
-	return c.bytesIn.Load(), c.bytesOut.Load(), inFlight, st.err
+	if cc := st.conn; cc != nil {
+		cc.w.mu.Lock()
+		s.inFlight, s.fetches = int64(cc.used), s.fetches+cc.fetches
+		cc.w.mu.Unlock()
+	}
+	return s
+}
+
+// fetchesOf returns the number of fetches in flight for a group.
+func (c *streamClient) fetchesOf(group string) int64 {
+	if cc := c.current.Load().conn; cc != nil {
+		return cc.fetchesOf(group)
+	}
+	return 0
 }
 
 // Close ends the connection and the client's goroutines, and waits for them.

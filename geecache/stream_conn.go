@@ -13,6 +13,7 @@ import (
 type call struct {
 	id     uint64 // 0: not sent
 	waiter *callWaiter
+	shared *singleCall // the head of the flight that the call is; nil if it is none
 	reply  PeerReply
 	err    error
 }
@@ -23,17 +24,12 @@ type callWaiter struct {
 	done chan struct{} // gets one value when the last call has been ended by another goroutine
 }
 
-// end ends a call that its caller can no longer take out of the table.
-func (k *call) end() {
-	if k.waiter.left.Add(-1) == 0 {
-		k.waiter.done <- struct{}{}
+// end tells the waiter that one of its calls, which it can no longer take out of
+// the table, has ended.
+func (w *callWaiter) end() {
+	if w.left.Add(-1) == 0 {
+		w.done <- struct{}{}
 	}
-}
-
-// A singleCall is a call with its waiter, as Get needs them, to be used again.
-type singleCall struct {
-	call
-	callWaiter
 }
 
 // A clientConn is one connection of a streamClient, after the handshake. It ends
@@ -62,13 +58,17 @@ type clientConn struct {
 
 	w frameWriter // its mu guards the fields below, too
 
-	slots  []*call // the table of calls: the low half of an ID is the index
-	free   []uint32
-	serial uint32 // the high half of the last ID
-	used   int
+	slots   []*call // the table of calls: the low half of an ID is the index
+	free    []uint32
+	serial  uint32 // the high half of the last ID
+	used    int
+	flights flightTable
+	fetches int64 // requests sent by fetch
 
-	// values are the large values that arrive, for read alone.
-	values map[uint64]*arrivingValue
+	// For read alone.
+	values  map[uint64]*arrivingValue // the large values that arrive
+	replies []replyFrame              // those of a batch, which have not been handed out yet
+	ended   []*call                   // their calls
 }
 
 // An arrivingValue is a value of which not all pieces are there.
@@ -108,10 +108,9 @@ func (cc *clientConn) get(ctx context.Context, req *PeerRequest) (PeerReply, err
 	if err != nil {
 		return PeerReply{}, err
 	}
-	s := cc.client.calls.Get().(*singleCall)
-	s.waiter = &s.callWaiter
-	s.left.Store(1)
+	s := cc.client.newCall()
 	if err := cc.lock(ctx); err != nil {
+		cc.client.calls.Put(s)
 		return PeerReply{}, err
 	}
 	cc.addLocked(&s.call)
@@ -129,8 +128,7 @@ func (cc *clientConn) get(ctx context.Context, req *PeerRequest) (PeerReply, err
 		}
 	}
 	reply, err := s.reply, s.err
-	s.call = call{}
-	cc.client.calls.Put(s)
+	cc.client.putCall(s)
 	return reply, err
 }
 
@@ -249,6 +247,9 @@ func (cc *clientConn) takeLocked(id uint64) *call {
 	slot := uint32(id)
 	cc.slots[slot] = nil
 	cc.free = append(cc.free, slot)
+	if k.shared != nil {
+		cc.flights.remove(k.shared)
+	}
 	if cc.used--; cc.used == 0 && cc.leaving.Load() {
 		select {
 		case cc.emptied <- struct{}{}:
@@ -312,7 +313,9 @@ func (cc *clientConn) fail(err error) {
 			cc.slots[i] = nil
 		}
 	}
-	cc.used = 0
+	cc.used, cc.flights = 0, flightTable{}
+	cc.client.fetches.Add(cc.fetches)
+	cc.fetches = 0
 	cc.w.mu.Unlock()
 	cc.conn.Close()
 	for _, k := range calls {

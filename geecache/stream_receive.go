@@ -27,11 +27,17 @@ func (cc *clientConn) read() {
 	}
 }
 
+// replyBatch is how many replies are handed out under one lock.
+const replyBatch = 64
+
 // readBatch handles the frames that have been read.
 func (cc *clientConn) readBatch() error {
 	var f frame
 	for {
 		ok, err := cc.frames.next(&f)
+		if !ok || err != nil || f.kind != kindReply {
+			cc.handOut()
+		}
 		if !ok || err != nil {
 			return err
 		}
@@ -99,20 +105,39 @@ func (cc *clientConn) handleReply(f *frame) error {
 		}
 		return nil
 	}
-	k := cc.take(r.id)
-	if k == nil {
-		return nil
-	}
-	k.reply = r.PeerReply
 	// The value becomes an allocation of its own: it may be kept for long, and
 	// must not keep the read buffer alive.
-	k.reply.Value = nil
 	if len(r.Value) > 0 || r.Code == CodeOK {
-		k.reply.Value = make([]byte, len(r.Value))
-		copy(k.reply.Value, r.Value)
+		r.Value = append(make([]byte, 0, len(r.Value)), r.Value...)
+	} else {
+		r.Value = nil
 	}
-	k.end()
+	if cc.replies = append(cc.replies, r); len(cc.replies) == replyBatch {
+		cc.handOut()
+	}
 	return nil
+}
+
+// handOut ends the calls whose replies have been gathered.
+func (cc *clientConn) handOut() {
+	if len(cc.replies) == 0 {
+		return
+	}
+	cc.ended = cc.ended[:0]
+	cc.w.mu.Lock()
+	for i := range cc.replies {
+		cc.ended = append(cc.ended, cc.takeLocked(cc.replies[i].id))
+	}
+	cc.w.mu.Unlock()
+	for i, k := range cc.ended {
+		if k != nil {
+			k.reply = cc.replies[i].PeerReply
+			k.end()
+		}
+	}
+	clear(cc.replies)
+	clear(cc.ended)
+	cc.replies = cc.replies[:0]
 }
 
 // refuseValue answers a call whose value is too large. The pieces that may

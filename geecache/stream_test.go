@@ -129,8 +129,8 @@ func TestStreamUnderManyCallers(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if _, _, inFlight, err := c.stats(); inFlight != 0 || err != nil {
-		t.Errorf("%d in flight at the end, %v", inFlight, err)
+	if s := c.stats(); s.inFlight != 0 || s.lastErr != nil {
+		t.Errorf("%d in flight at the end, %v", s.inFlight, s.lastErr)
 	}
 	c.Close()
 	s.close()

@@ -63,7 +63,7 @@ func (cc *clientConn) watch() {
 	t := cc.client.cfg.timings
 	timer := time.NewTimer(t.pingBusy)
 	defer timer.Stop()
-	lastPing, looks := int64(0), 0
+	lastPing, looks, swept := int64(0), 0, int64(0)
 	for {
 		cc.rest(timer)
 		looks++
@@ -77,6 +77,10 @@ func (cc *clientConn) watch() {
 			lastPing: lastPing, looks: looks, waiting: cc.inFlight() > 0,
 		}
 		s.now = cc.now()
+		if s.waiting && s.now-swept >= int64(sweepEvery) {
+			cc.sweep(s.now)
+			swept = s.now
+		}
 		ping, dead := s.judge(t)
 		if dead {
 			cc.fail(fmt.Errorf("no sign of life for %v", time.Duration(s.now-s.lastRecv).Round(time.Millisecond)))

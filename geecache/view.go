@@ -173,7 +173,7 @@ func (n *Node) newMember(p Peer) (*member, error) {
 			timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
 			onState: func(st peerState, _ hello, err error) { n.peerState(p, st, err) },
 		})
-		m.client, m.state = c, c.State
+		m.client, m.stream, m.state = c, c, c.State
 	case "http", "https":
 		m.protocol = name
 		n.guard(m, newHTTPClient(n, p, p.Addr))
@@ -231,7 +231,7 @@ func (n *Node) retire(m *member) {
 	m.closing = time.AfterFunc(pause, func() {
 		n.mu.Lock()
 		i := slices.Index(n.retired, m)
-		if i >= 0 && m.inFlight.Load() > 0 { // requests end in the view that they began in
+		if i >= 0 && m.busy() { // requests end in the view that they began in
 			m.closing.Reset(pause)
 			i = -1
 		}
