@@ -22,13 +22,10 @@ func (g *Group) fetch(ctx context.Context, p *placement, owner *member, hash uin
 	if ctx.Err() != nil {
 		return answer{}, context.Cause(ctx)
 	}
-	req := PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch}
-	reply, how, err := owner.stream.fetch(ctx, hash, &req, g.fetchTimeout())
-	if how.joined {
-		g.fetchJoins.Add(1)
-	} else {
-		g.asks[hash%hitShards].peerRequests.Add(1)
-	}
+	reply, lead, err := owner.stream.fetch(ctx, &fetch{
+		PeerRequest: PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch},
+		hash:        hash, limit: g.fetchTimeout(), count: &g.asks[hash%hitShards],
+	})
 	if err != nil || reply.Code != CodeOK {
 		if err != nil && ctx.Err() != nil {
 			return answer{}, context.Cause(ctx)
@@ -36,14 +33,14 @@ func (g *Group) fetch(ctx context.Context, p *placement, owner *member, hash uin
 		if errors.Is(err, errNoReply) {
 			return answer{}, g.flightErr(err)
 		}
-		if err = owner.judge(&reply, err, how.lead); err != nil {
-			if how.lead {
+		if err = owner.judge(&reply, err, lead); err != nil {
+			if lead {
 				g.peerErrors.Add(1)
 			}
 			return answer{}, err
 		}
 	}
-	a, err := g.received(hash, key, &reply, owner, how.lead)
+	a, err := g.received(hash, key, &reply, owner, lead)
 	if err != nil {
 		return answer{}, err
 	}

@@ -53,14 +53,14 @@ type hitCounters struct {
 
 // askCounters are what each miss on a peer's key counts, spread like hits.
 type askCounters struct {
-	misses, peerRequests atomic.Int64
-	_                    [112]byte // to two cache lines
+	misses, peerRequests, fetchJoins atomic.Int64
+	_                                [104]byte // to two cache lines
 }
 
 // counters are a group's other counters; GroupStats says what each counts.
 type counters struct {
 	notFound, failed                     atomic.Int64
-	peerErrors, standIns, fetchJoins     atomic.Int64
+	peerErrors, standIns                 atomic.Int64
 	hotCopies                            atomic.Int64
 	servedOther, epochMismatch           atomic.Int64
 	handoverAsks, handoverHits           atomic.Int64
@@ -372,7 +372,6 @@ func (g *Group) Stats() GroupStats {
 		Errors:        g.failed.Load(),
 		PeerErrors:    g.peerErrors.Load(),
 		StandIns:      g.standIns.Load(),
-		FetchJoin:     g.fetchJoins.Load(),
 		HotCopies:     g.hotCopies.Load(),
 		EpochMismatch: g.epochMismatch.Load(),
 		HandoverAsks:  g.handoverAsks.Load(),
@@ -394,6 +393,7 @@ func (g *Group) Stats() GroupStats {
 	for i := range g.asks {
 		s.Misses += g.asks[i].misses.Load()
 		s.PeerRequests += g.asks[i].peerRequests.Load()
+		s.FetchJoin += g.asks[i].fetchJoins.Load()
 	}
 	for _, m := range g.node.asked() {
 		if m.stream != nil {

@@ -120,15 +120,15 @@ func (c *streamClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, er
 
 // fetch is Get on behalf of several callers, who share one request; see
 // clientConn.fetch. Only a peer that is up is asked.
-func (c *streamClient) fetch(ctx context.Context, hash uint64, req *PeerRequest, limit time.Duration) (PeerReply, fetched, error) {
-	if reply, bad := unsendable(req); bad {
-		return reply, fetched{lead: true}, nil
+func (c *streamClient) fetch(ctx context.Context, f *fetch) (reply PeerReply, lead bool, err error) {
+	if reply, bad := unsendable(&f.PeerRequest); bad {
+		return reply, true, nil
 	}
 	st := c.current.Load()
 	if st.state != peerUp {
-		return PeerReply{}, fetched{lead: true}, c.trouble(fmt.Errorf("it is %s", st.state))
+		return PeerReply{}, true, c.trouble(fmt.Errorf("it is %s", st.state))
 	}
-	return st.conn.fetch(ctx, hash, req, limit)
+	return st.conn.fetch(ctx, f)
 }
 
 func (c *streamClient) newCall() *singleCall {

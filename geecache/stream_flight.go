@@ -79,34 +79,37 @@ func (t *flightTable) remove(s *singleCall) {
 	}
 }
 
-// A fetched says how a fetch ended, besides its reply.
-type fetched struct {
-	joined bool // another caller's call, when the fetch began
-	lead   bool // of all who shared the call, this one does what is to be done once
+// A fetch is what a caller who fetches a key says of it.
+type fetch struct {
+	PeerRequest
+	hash  uint64
+	limit time.Duration // after which all who share the request give up; 0: none
+	count *askCounters
 }
 
 // fetch is get for one of many callers: those who ask for the same key of the
-// same group at the same time share one request. limit is the time after which
-// all of them give up.
-func (cc *clientConn) fetch(ctx context.Context, hash uint64, req *PeerRequest, limit time.Duration) (reply PeerReply, how fetched, err error) {
+// same group at the same time share one request. lead says that, of all who
+// shared it, this caller does what is to be done once.
+func (cc *clientConn) fetch(ctx context.Context, f *fetch) (reply PeerReply, lead bool, err error) {
 	s := cc.client.newCall()
 	if err := cc.lock(ctx); err != nil {
 		cc.client.calls.Put(s)
-		return reply, how, err
+		return reply, true, err
 	}
-	if head := cc.flights.find(hash, req.Group, req.Key); head != nil {
-		how.joined = true
+	if head := cc.flights.find(f.hash, f.Group, f.Key); head != nil {
+		f.count.fetchJoins.Add(1)
 		s.id = head.id
 		s.prev, s.next = head.prev, head
 		head.prev.next, head.prev = s, s
 		cc.w.mu.Unlock()
 	} else {
-		s.hash, s.group, s.key, s.limit = hash, req.Group, req.Key, limit
+		f.count.peerRequests.Add(1)
+		s.hash, s.group, s.key, s.limit = f.hash, f.Group, f.Key, f.limit
 		s.shared, s.prev, s.next = s, s, s
 		cc.flights.add(s)
 		cc.addLocked(&s.call)
 		cc.fetches++
-		cc.w.buf = appendRequest(cc.w.buf, s.id, req, limit)
+		cc.w.buf = appendRequest(cc.w.buf, s.id, &f.PeerRequest, f.limit)
 		cc.asked()
 		cc.w.flushLocked(cc.used > 1)
 	}
@@ -119,10 +122,9 @@ func (cc *clientConn) fetch(ctx context.Context, hash uint64, req *PeerRequest, 
 			cc.leaveFlight(ctx, s)
 		}
 	}
-	reply, err = s.reply, s.err
-	how.lead = s.lead
+	reply, lead, err = s.reply, s.lead, s.err
 	cc.client.putCall(s)
-	return reply, how, err
+	return reply, lead, err
 }
 
 // leaveFlight takes a caller out of its flight because its context has ended. If
