@@ -141,7 +141,7 @@ func (c *streamClient) newCall() *singleCall {
 func (c *streamClient) putCall(s *singleCall) {
 	s.call = call{waiter: s.waiter}
 	s.hash, s.group, s.key, s.limit, s.expires, s.lead = 0, "", "", 0, 0, false
-	s.prev, s.next, s.chain = nil, nil, nil
+	s.prev, s.next, s.chain, s.watcher = nil, nil, nil, nil
 	c.calls.Put(s)
 }
 

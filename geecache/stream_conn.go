@@ -65,6 +65,8 @@ type clientConn struct {
 	flights flightTable
 	fetches int64 // requests sent by fetch
 
+	contexts contexts
+
 	// For read alone.
 	values  map[uint64]*arrivingValue // the large values that arrive
 	replies []replyFrame              // those of a batch, which have not been handed out yet

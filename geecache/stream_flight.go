@@ -27,11 +27,12 @@ type singleCall struct {
 	// Guarded by frameWriter.mu. Only fetches have them.
 	hash       uint64
 	group, key string
-	limit      time.Duration // after which watch ends the call; 0: never
-	expires    int64         // of clientConn.now; 0: watch has not seen it yet
-	prev, next *singleCall   // the ring
-	chain      *singleCall   // of the heads in one bucket
-	lead       bool          // it was the head when the call ended
+	limit      time.Duration  // after which watch ends the call; 0: never
+	expires    int64          // of clientConn.now; 0: watch has not seen it yet
+	prev, next *singleCall    // the ring
+	chain      *singleCall    // of the heads in one bucket
+	lead       bool           // it was the head when the call ended
+	watcher    *sharedContext // makes it leave; nil: it waits for its context itself
 }
 
 // end wakes the callers of a call that cannot be found any more.
@@ -96,6 +97,8 @@ func (cc *clientConn) fetch(ctx context.Context, f *fetch) (reply PeerReply, lea
 		cc.client.calls.Put(s)
 		return reply, true, err
 	}
+	watcher := cc.sharedLocked(ctx)
+	s.watcher = watcher
 	if head := cc.flights.find(f.hash, f.Group, f.Key); head != nil {
 		f.count.fetchJoins.Add(1)
 		s.id = head.id
@@ -113,7 +116,7 @@ func (cc *clientConn) fetch(ctx context.Context, f *fetch) (reply PeerReply, lea
 		cc.asked()
 		cc.w.flushLocked(cc.used > 1)
 	}
-	if ctx.Done() == nil {
+	if watcher != nil || ctx.Done() == nil {
 		<-s.done
 	} else {
 		select {
@@ -131,13 +134,19 @@ func (cc *clientConn) fetch(ctx context.Context, f *fetch) (reply PeerReply, lea
 // the flight has been ended meanwhile, the caller gets its result instead.
 func (cc *clientConn) leaveFlight(ctx context.Context, s *singleCall) {
 	cc.w.mu.Lock()
-	k := cc.callLocked(s.id)
-	if k == nil {
+	if cc.callLocked(s.id) == nil {
 		cc.w.mu.Unlock()
 		<-s.done
 		return
 	}
-	switch head := k.shared; {
+	cc.leaveFlightLocked(s)
+	cc.w.mu.Unlock()
+	s.err = ctx.Err()
+}
+
+// leaveFlightLocked takes a caller out of its flight, which is in the table.
+func (cc *clientConn) leaveFlightLocked(s *singleCall) {
+	switch head := cc.callLocked(s.id).shared; {
 	case head != s: // others go on
 	case s.next == s:
 		cc.takeLocked(s.id)
@@ -154,8 +163,6 @@ func (cc *clientConn) leaveFlight(ctx context.Context, s *singleCall) {
 		cc.flights.add(heir)
 	}
 	s.prev.next, s.next.prev = s.next, s.prev
-	cc.w.mu.Unlock()
-	s.err = ctx.Err()
 }
 
 // sweepEvery is how often watch looks for fetches that are out of time: one look

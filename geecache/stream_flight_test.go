@@ -183,6 +183,54 @@ func TestLastFetcherToLeaveCancels(t *testing.T) {
 	})
 }
 
+func TestFetchersThatShareAContextLeaveTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := newRawServers(t).client(nil)
+		defer c.Close()
+		synctest.Wait()
+		const n = 4 * sharedAfter
+		ctx, leave := context.WithCancel(t.Context())
+		var left atomic.Int64
+		get := func(key string) {
+			if _, _, err := c.fetch(ctx, fetchOf(key, 0)); errors.Is(err, context.Canceled) {
+				left.Add(1)
+			}
+		}
+		// Each key has one of them as its head, and one who joins it.
+		for i := range n {
+			go get(fmt.Sprint("k", i%(n/2)))
+		}
+		stays := startFetch(t, c, fmt.Sprint("k", n/2-1), 0) // a context of its own
+		ids := map[string]uint64{}
+		for range n / 2 {
+			id, key := peer.request()
+			ids[key] = id
+		}
+		synctest.Wait()
+		wantCount(t, "watched contexts", len(c.current.Load().conn.contexts.shared), 1)
+		leave()
+		synctest.Wait()
+		wantCount(t, "callers that have left", left.Load(), n)
+		wantCount(t, "watched contexts", len(c.current.Load().conn.contexts.shared), 0)
+		canceled := map[uint64]bool{}
+		for range n/2 - 1 {
+			f := peer.next()
+			id, _ := parseNumber(&f)
+			wantCount(t, "kind", f.kind, kindCancel)
+			canceled[id] = true
+		}
+		id := ids[fmt.Sprint("k", n/2-1)]
+		wantCount(t, "different cancels", len(canceled), n/2-1)
+		wantCount(t, "cancel of what one waits for", canceled[id], false)
+		peer.write(appendReply(nil, id, &PeerReply{Value: []byte("v")}))
+		synctest.Wait()
+		wantCount(t, "value of the one who stays", string(stays.reply.Value), "v")
+		noFlights(t, c)
+		get("late") // the context has ended: it leaves at once
+		wantCount(t, "callers that have left", left.Load(), n+1)
+	})
+}
+
 func TestFetchThatIsNotAnsweredInTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, peer := newRawServers(t).client(nil)
