@@ -91,7 +91,7 @@ func runSuites(ctx context.Context, o options, names []string, out io.Writer) er
 		names = suite.Names()
 	}
 	traces := os.Getenv(suite.TracesVariable)
-	cfg := driver.Config{Scale: suite.Full(traces), Reps: o.reps, Progress: progress(os.Stderr)}
+	cfg := driver.Config{Dir: o.dir, Scale: suite.Full(traces), Reps: o.reps, Progress: progress(os.Stderr)}
 	if o.smoke {
 		cfg.Scale, cfg.Reps = suite.Smoke(traces), 1
 	}

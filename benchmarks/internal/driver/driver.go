@@ -17,6 +17,7 @@ import (
 
 // A Config says how a suite is run.
 type Config struct {
+	Dir   string // of this module, in the repository whose commit is measured
 	Scale suite.Scale
 	Reps  int
 	// Only names the groups to run; empty: all. Results of some groups alone
@@ -53,7 +54,7 @@ func Run(ctx context.Context, s suite.Suite, cfg Config) (*result.File, error) {
 	}
 	f := &result.File{
 		Suite: s.Name, Title: s.Title, Begun: time.Now().UTC().Truncate(time.Second), Reps: cfg.Reps,
-		Machine: result.ThisMachine(), Modules: result.Modules(peers()...), Notes: s.Notes,
+		Machine: result.ThisMachine(), Modules: result.Modules(cfg.Dir, peers()...), Notes: s.Notes,
 	}
 	for _, program := range s.Servers {
 		f.Modules = append(f.Modules, server(program))

@@ -29,7 +29,7 @@ type Point struct{ X, Y, Low, High float64 }
 
 const (
 	width, height            = 760, 420
-	left, right, top, bottom = 80, 180, 48, 60
+	left, right, top, bottom = 80, 180, 64, 60
 	plotWidth                = width - left - right
 	plotHeight               = height - top - bottom
 )
@@ -143,7 +143,7 @@ func (c Chart) drawAxes(b *bytes.Buffer, s scale) {
 		text(b, s.x(x), top+plotHeight+20, "middle", "", Short(x))
 	}
 	text(b, left+plotWidth/2, height-14, "middle", "", c.X)
-	text(b, left, top-8, "end", "", c.Y)
+	text(b, left, top-18, "end", "", c.Y)
 }
 
 func drawLine(b *bytes.Buffer, s scale, l Line, class string) {

@@ -82,14 +82,14 @@ func LoadAverage() float64 {
 
 const own = "github.com/geecache/geecache"
 
-// Modules returns the versions of ours and of the named modules, as they are
-// compiled in.
-func Modules(paths ...string) []Module {
+// Modules returns the version of ours, which lies in the repository of dir, and
+// those of the named modules as they are compiled in.
+func Modules(dir string, paths ...string) []Module {
+	found := []Module{{own, revision(dir)}}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
-		return nil
+		return found
 	}
-	found := []Module{{own, revision(info)}}
 	for _, dep := range info.Deps {
 		if slices.Contains(paths, dep.Path) {
 			found = append(found, Module{dep.Path, dep.Version})
@@ -98,19 +98,20 @@ func Modules(paths ...string) []Module {
 	return found
 }
 
-// revision returns the commit that the program was built from: ours is measured
-// as it lies beside this module, and has no version of its own.
-func revision(info *debug.BuildInfo) string {
-	rev, modified := "unknown commit", ""
-	for _, s := range info.Settings {
-		switch {
-		case s.Key == "vcs.revision" && len(s.Value) > 12:
-			rev = s.Value[:12]
-		case s.Key == "vcs.modified" && s.Value == "true":
-			modified = ", modified"
-		}
+// revision returns the commit of a repository: ours is measured as it lies
+// there, and has no version of its own. What a run itself writes is no
+// modification.
+func revision(dir string) string {
+	commit, err := exec.Command("git", "-C", dir, "rev-parse", "--short=12", "HEAD").Output()
+	if err != nil {
+		return "(unknown commit)"
 	}
-	return rev + modified
+	name := strings.TrimSpace(string(commit))
+	changed, err := exec.Command("git", "-C", dir, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":!results", ":!RESULTS.md").Output()
+	if err != nil || len(changed) > 0 {
+		return name + " (modified)"
+	}
+	return name
 }
 
 // Server returns a program of the system with the version that it tells when it

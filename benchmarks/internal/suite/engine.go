@@ -60,8 +60,8 @@ func engineGroups(s Scale) []Group {
 		g("get/entries", "Get as the number of entries grows", "entries", few, s.points("entries", 1_000, 10_000, 100_000, 1_000_000), func(p Point) engineSetting {
 			return engineSetting{keys: p.N, value: engineValue}
 		}),
-		g("get/value", "Get as values grow", "bytes of a value", few, s.points("bytes", 0, 100, 1<<10, 64<<10), func(p Point) engineSetting {
-			return engineSetting{keys: s.pick(10_000, 100), value: p.N}
+		g("get/value", "Get as values grow, 2000 entries", "bytes of a value", few, s.points("bytes", 0, 100, 1<<10, 64<<10), func(p Point) engineSetting {
+			return engineSetting{keys: s.pick(2_000, 100), value: p.N}
 		}),
 		g("get/goroutines", "Get as callers grow", "goroutines", few, s.points("goroutines", 1, 2, 4, 16, 64), func(p Point) engineSetting {
 			return engineSetting{keys: keys, value: engineValue, goroutines: p.N}
@@ -102,7 +102,7 @@ func measureEngine(ctx context.Context, kind cache.Kind, set engineSetting, s Sc
 	for i := range keys {
 		keys[i] = fmt.Sprintf("key-%012d", i)
 		c.Set(keys[i], make([]byte, set.value))
-		if i%32 == 0 {
+		if i%1024 == 0 || kind.Name == "ristretto" && i%32 == 0 {
 			c.Settle() // ristretto drops what comes too fast
 		}
 	}
@@ -111,9 +111,14 @@ func measureEngine(ctx context.Context, kind cache.Kind, set engineSetting, s Sc
 	if callers == 0 {
 		callers = runtime.GOMAXPROCS(0)
 	}
+	length := s.pick(sequenceLen, 1<<10)
+	if callers > 4 {
+		length /= 4
+	}
+	seqs := sequences(callers, keys, engineZipf, length)
 	misses := make([]int, callers*16) // 16 apart: no cache line is shared
 	newOp := func(caller int) opFunc {
-		seq := sequence(uint64(caller+1), keys, engineZipf, s.pick(sequenceLen, 1<<10))
+		seq := seqs[caller]
 		missed := &misses[caller*16]
 		value := make([]byte, set.value)
 		return func(from, n int) error {

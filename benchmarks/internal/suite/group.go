@@ -78,9 +78,11 @@ func measureHits(ctx context.Context, get groupGet, s Scale) (Values, error) {
 			return nil, err
 		}
 	}
+	callers := runtime.GOMAXPROCS(0)
+	seqs := sequences(callers, keys, engineZipf, s.pick(sequenceLen, 1<<10))
 	runtime.GC()
-	r, err := closedLoop(ctx, runtime.GOMAXPROCS(0), s.Window, fastBatch, func(caller int) opFunc {
-		seq := sequence(uint64(caller+1), keys, engineZipf, s.pick(sequenceLen, 1<<10))
+	r, err := closedLoop(ctx, callers, s.Window, fastBatch, func(caller int) opFunc {
+		seq := seqs[caller]
 		return func(from, n int) error {
 			for i := from; i < from+n; i++ {
 				if err := get(ctx, seq[i&(len(seq)-1)]); err != nil {

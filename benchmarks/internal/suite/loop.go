@@ -87,12 +87,15 @@ func wait(ctx context.Context, d time.Duration) {
 	}
 }
 
-// sequence returns length keys in the order of a Zipf distribution over keys.
-func sequence(seed uint64, keys []string, s float64, length int) []string {
-	z := trace.NewZipf(seed, len(keys), s)
-	seq := make([]string, length)
-	for i := range seq {
-		seq[i] = keys[z.Next()]
+// sequences draws a sequence of keys for each caller.
+func sequences(callers int, keys []string, s float64, length int) [][]string {
+	z := trace.NewZipf(1, len(keys), s)
+	all := make([][]string, callers)
+	for caller := range all {
+		all[caller] = make([]string, length)
+		for i := range all[caller] {
+			all[caller][i] = keys[z.Next()]
+		}
 	}
-	return seq
+	return all
 }
