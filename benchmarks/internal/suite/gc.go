@@ -26,7 +26,7 @@ func gc() Suite {
 		Name:  "gc",
 		Title: "Garbage collector: a large cache under steady writes",
 		Notes: []string{
-			"As many entries of 16-byte keys and 100-byte values as ours has in 1 GiB; the peers have room for as many entries. New keys are written at 400,000 a second by two goroutines, each of which evicts an older one; nothing is read.",
+			"As many entries of 16-byte keys and 100-byte values as ours has in 1 GiB; otter has room for as many entries. New keys are written at 400,000 a second by two goroutines, each of which evicts an older one; nothing is read.",
 			"GOGC=25, so that a measurement needs less time: a cycle begins after a quarter of the live heap was allocated, for all alike. A measurement goes from the end of one cycle to the end of another.",
 			"Share: /cpu/classes/gc/total of /cpu/classes/total less idle, from runtime/metrics. A cache that spends more on its own work has the smaller share for the same collection: GC ms a second tells the rest. Pause: the longest of /sched/pauses/total/gc, to a bucket of the runtime's histogram.",
 			"Each subject has a process of its own, which waits while others are measured.",
@@ -34,7 +34,7 @@ func gc() Suite {
 		Groups: func(s Scale) []Group {
 			var kinds []cache.Kind
 			for _, k := range append([]cache.Kind{cache.Ours()}, cache.Peers()...) {
-				if k.Name == Ours || k.Name == "otter" || k.Name == "golang-lru" {
+				if k.Name == Ours || k.Name == "otter" {
 					kinds = append(kinds, k)
 				}
 			}
