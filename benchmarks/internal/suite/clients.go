@@ -101,10 +101,16 @@ func openNodes(processes, nodes int, secure bool) opener {
 	}
 }
 
+// patient gives peers more time than they get by default: on a machine that is
+// busy with something else, no request of a measurement shall fail for that.
+func patient() geecache.Timings {
+	return geecache.Timings{DialTimeout: 10 * time.Second, DeadAfter: 10 * time.Second}
+}
+
 // connectNodes connects c to nodes, as a client of geecache that keeps nothing
 // of what it fetches.
 func connectNodes(ctx context.Context, c *client, clientTLS *tls.Config, addrs []string) (*client, error) {
-	cfg := geecache.Config{Role: geecache.RoleClient, ID: "bench-client", Logger: quietLogger(), ClientTLS: clientTLS}
+	cfg := geecache.Config{Role: geecache.RoleClient, ID: "bench-client", Logger: quietLogger(), ClientTLS: clientTLS, Timings: patient()}
 	for _, addr := range addrs {
 		cfg.Peers = append(cfg.Peers, geecache.Peer{Addr: addr})
 	}

@@ -191,7 +191,7 @@ func serveProcess(ctx context.Context, cfg serverConfig, ready func(addrs ...str
 	if err := l.Close(); err != nil {
 		return err
 	}
-	c := node.Config{Listen: addr, Groups: []string{benchGroup}, Source: cfg.Source, Logger: quietLogger(), DrainTimeout: time.Second}
+	c := node.Config{Listen: addr, Groups: []string{benchGroup}, Source: cfg.Source, Logger: quietLogger(), DrainTimeout: time.Second, Timings: patient()}
 	if cfg.Kind == "api" {
 		c.Role, c.Group = geecache.RoleClient, geecache.GroupConfig{HotTTL: -1}
 		if cfg.Hot {
