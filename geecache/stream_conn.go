@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,10 +74,12 @@ type clientConn struct {
 	ended   []*call                   // their calls
 }
 
-// An arrivingValue is a value of which not all pieces are there.
+// An arrivingValue is a value of which not all pieces are there. A Builder's memory
+// is not cleared: clearing 8 MiB would hold up all that is read.
 type arrivingValue struct {
 	reply PeerReply
-	got   int
+	value strings.Builder
+	total int
 }
 
 func newClientConn(c *streamClient, conn net.Conn, remote hello, ahead []byte, self bool) *clientConn {
@@ -96,6 +99,7 @@ func newClientConn(c *streamClient, conn net.Conn, remote hello, ahead []byte, s
 		tasks: &cc.tasks, sent: &c.bytesOut,
 		fail: func(err error) { cc.fail(fmt.Errorf("writing: %w", err)) },
 	}
+	boundReceiving(conn)
 	cc.tasks.Go(cc.read)
 	cc.tasks.Go(cc.watch)
 	return cc

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unsafe"
 )
 
 // read receives frames until the connection ends.
@@ -100,8 +101,9 @@ func (cc *clientConn) handleReply(f *frame) error {
 		waits := cc.callLocked(r.id) != nil
 		cc.w.mu.Unlock()
 		if waits {
-			r.Value = make([]byte, r.total)
-			cc.values[r.id] = &arrivingValue{reply: r.PeerReply}
+			v := &arrivingValue{reply: r.PeerReply, total: int(r.total)}
+			v.value.Grow(v.total)
+			cc.values[r.id] = v
 		}
 		return nil
 	}
@@ -174,16 +176,17 @@ func (cc *clientConn) handlePiece(f *frame) error {
 		}
 		return nil
 	}
-	if int(p.offset) != v.got || len(p.value) == 0 || len(p.value) > len(v.reply.Value)-v.got {
-		return fmt.Errorf("%w: piece of %d bytes at %d of %d, %d there", errFrame, len(p.value), p.offset, len(v.reply.Value), v.got)
+	if got := v.value.Len(); int(p.offset) != got || len(p.value) == 0 || len(p.value) > v.total-got {
+		return fmt.Errorf("%w: piece of %d bytes at %d of %d, %d there", errFrame, len(p.value), p.offset, v.total, got)
 	}
-	v.got += copy(v.reply.Value[v.got:], p.value)
-	if v.got < len(v.reply.Value) {
+	v.value.Write(p.value)
+	if v.value.Len() < v.total {
 		return nil
 	}
 	delete(cc.values, p.id)
 	if k := cc.take(p.id); k != nil {
 		k.reply = v.reply
+		k.reply.Value = unsafe.Slice(unsafe.StringData(v.value.String()), v.total) // nobody has the string
 		k.end()
 	}
 	return nil

@@ -52,6 +52,7 @@ func newServerConn(s *streamServer, conn net.Conn, remote hello, ahead []byte) *
 		groups:   make(map[string]string),
 		inFlight: make(map[uint64]context.CancelFunc),
 	}
+	boundSending(conn)
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	timeout := s.cfg.timings.writeTimeout
 	patience := min(selfPatience, timeout)

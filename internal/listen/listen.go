@@ -8,6 +8,7 @@ package listen
 
 import (
 	"crypto/tls"
+	"errors"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -152,6 +153,14 @@ func (c *conn) Close() error {
 		c.l.open.Add(-1)
 	}
 	return c.Conn.Close()
+}
+
+// SetWriteBuffer bounds what the operating system holds of what is written.
+func (c *conn) SetWriteBuffer(bytes int) error {
+	if below, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+		return below.SetWriteBuffer(bytes)
+	}
+	return errors.ErrUnsupported
 }
 
 // Exact makes the deadlines of a connection of a Listener exact from now on, also
