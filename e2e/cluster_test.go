@@ -34,7 +34,13 @@ type process struct {
 // start starts the program. It ends with the test at the latest.
 func start(t *testing.T, name string, args ...string) *process {
 	t.Helper()
-	p := &process{cmd: exec.Command(geecache, args...), out: new(lockedBuffer), done: make(chan struct{}), name: name}
+	return startAs(t, name, geecache, args...)
+}
+
+// startAs starts another program.
+func startAs(t *testing.T, name, program string, args ...string) *process {
+	t.Helper()
+	p := &process{cmd: exec.Command(program, args...), out: new(lockedBuffer), done: make(chan struct{}), name: name}
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.out
 	p.cmd.Env = environment()
 	// A group of its own: what a terminal sends to a group does not reach it.
@@ -221,6 +227,11 @@ type status struct {
 	Process struct {
 		PID     int    `json:"pid"`
 		Queries *int64 `json:"source_queries"`
+		GoLimit int64  `json:"memory_limit_bytes"`
+		Memory  struct {
+			Limit   int64 `json:"limit_bytes"`
+			Refused int64 `json:"refused"`
+		} `json:"memory"`
 	} `json:"process"`
 }
 

@@ -24,6 +24,7 @@ type Source interface {
 // put into the node's Config. It is safe for concurrent use.
 type Collector struct {
 	node  atomic.Pointer[Source]
+	mem   atomic.Pointer[func() Memory]
 	descs map[string]*prometheus.Desc
 
 	miss, load, served *prometheus.HistogramVec
@@ -59,6 +60,17 @@ func NewCollector(node Source) *Collector {
 
 // Watch makes node the one whose statistics are collected from now on.
 func (c *Collector) Watch(node Source) { c.node.Store(&node) }
+
+// A Memory says how much memory a process may use, and what it refused for want
+// of it.
+type Memory struct {
+	LimitBytes int64
+	Refused    int64
+}
+
+// WatchMemory collects what of returns, too, from now on. A process without a
+// limit does without.
+func (c *Collector) WatchMemory(of func() Memory) { c.mem.Store(&of) }
 
 // newHistogram returns a histogram that is both classic, in buckets from 1
 // microsecond to about half a minute, and native, for a Prometheus that scrapes
@@ -118,12 +130,17 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	c.miss.Collect(out)
 	c.load.Collect(out)
 	c.served.Collect(out)
+	s := snapshot{descs: c.descs, out: out}
+	if of := c.mem.Load(); of != nil {
+		m := (*of)()
+		s.gauge(memoryLimit, float64(m.LimitBytes))
+		s.count(memoryRefusedTotal, m.Refused)
+	}
 	node := c.node.Load()
 	if node == nil {
 		return
 	}
 	stats := (*node).Stats()
-	s := snapshot{descs: c.descs, out: out}
 	s.node(&stats)
 	for i := range stats.Groups {
 		s.group(&stats.Groups[i])

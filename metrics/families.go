@@ -69,6 +69,8 @@ func nodeFamilies() []Family {
 		{viewChangesTotal, counter, "Changes of the node's view of the cluster.", nil},
 		{peerConnections, gauge, "Open streams that other nodes have opened to this one.", nil},
 		{handshakesRefusedTotal, counter, "Handshakes that were refused: another cluster, identity or version.", nil},
+		{memoryLimit, gauge, "Bytes of memory that the process may use; absent if nothing bounds it.", nil},
+		{memoryRefusedTotal, counter, "Loads and requests to the API that were refused because memory was nearly used up.", nil},
 		{frameErrorsTotal, counter, "Broken frames received.", nil},
 	}
 }
@@ -127,6 +129,8 @@ const (
 	peerConnections        = "geecache_peer_connections"
 	handshakesRefusedTotal = "geecache_handshakes_refused_total"
 	frameErrorsTotal       = "geecache_frame_errors_total"
+	memoryLimit            = "geecache_memory_limit_bytes"
+	memoryRefusedTotal     = "geecache_memory_refused_total"
 
 	peerUp                  = "geecache_peer_up"
 	peerClientRequestsTotal = "geecache_peer_client_requests_total"

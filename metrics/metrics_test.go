@@ -77,6 +77,7 @@ func newRegistry(t *testing.T, id string) (*prometheus.Registry, *Collector, gee
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.WatchMemory(func() Memory { return Memory{LimitBytes: 256 << 20, Refused: 3} })
 	c.ObserveMiss("scores", time.Millisecond)
 	c.ObserveLoad("scores", 50*time.Millisecond, nil)
 	c.ObserveServed("scores", "http", time.Microsecond, geecache.CodeOK)

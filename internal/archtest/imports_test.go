@@ -56,9 +56,10 @@ var (
 		{"source/*", []string{"geecache", "source"}, []string{anything}},
 
 		{"internal/listen", nil, nil},
+		{"internal/memory", nil, nil},
 		{"internal/loadgen", core, []string{anything}},
 		{"internal/web", []string{"geecache"}, []string{anything}},
-		{"internal/node", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen"}, core...), []string{anything}},
+		{"internal/node", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory"}, core...), []string{anything}},
 		{"internal/envbench", append([]string{"internal/loadgen"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*"}, core...), []string{anything}},
 

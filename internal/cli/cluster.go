@@ -132,7 +132,7 @@ func (f *clusterFlags) nodeArgs(flags *pflag.FlagSet) []string {
 	var args []string
 	flags.Visit(func(flag *pflag.Flag) {
 		switch {
-		case own.Lookup(flag.Name) == nil || flag.Name == "source" || flag.Name == "query":
+		case own.Lookup(flag.Name) == nil || flag.Name == "source" || flag.Name == "query" || flag.Name == "memory-limit":
 		case flag.Name == "group":
 			for _, g := range f.groups {
 				args = append(args, "--group="+g)
@@ -164,6 +164,9 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 	s := newSupervisor(exe, cmd.ErrOrStderr(), f.logFormat.value == "text")
 	nodes, api := addrs[:f.nodes], addrs[f.nodes]
 	common := append(f.nodeArgs(cmd.Flags()), "--peers="+strings.Join(nodes, ","))
+	if limit := node.MemoryShare(int64(f.memoryLimit), len(addrs)); limit > 0 {
+		common = append(common, fmt.Sprintf("--memory-limit=%d", limit))
+	}
 	return f.supervise(cmd.Context(), cmd.OutOrStdout(), s, nodes, api, common)
 }
 

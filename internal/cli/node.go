@@ -48,6 +48,7 @@ const (
 type cacheFlags struct {
 	source, query        string
 	groups               []string
+	memoryLimit          bytesValue
 	cacheBytes, hotBytes bytesValue
 	maxKey, maxValue     bytesValue
 	ttl, notFoundTTL     time.Duration
@@ -62,12 +63,16 @@ type cacheFlags struct {
 }
 
 func (f *cacheFlags) register(flags *pflag.FlagSet) {
-	f.cacheBytes, f.maxKey, f.maxValue = 64<<20, 16<<10, 8<<20
+	f.memoryLimit, f.cacheBytes, f.maxKey, f.maxValue = notGiven, notGiven, 16<<10, 8<<20
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
 	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
 	flags.StringVar(&f.query, "query", "", "query of an SQL source, with one parameter for the key")
 	flags.StringSliceVar(&f.groups, "group", []string{node.DefaultGroup}, "name of a group; repeat it for several. The first is the API's default")
-	flags.Var(&f.cacheBytes, "cache-bytes", "budget of each group's main cache")
+	flags.Var(&f.memoryLimit, "memory-limit", "how much memory to use (default: the control group's limit)")
+	flags.Var(&f.cacheBytes, "cache-bytes", "budget of each group's main cache (default: half of the memory limit for all caches; without a limit 64MiB)")
+	for _, name := range []string{"memory-limit", "cache-bytes"} {
+		flags.Lookup(name).DefValue = ""
+	}
 	flags.Var(&f.hotBytes, "hot-bytes", "budget of each group's copies of what other nodes own (default: an eighth of --cache-bytes; in an API server all of it)")
 	flags.Var(&f.maxKey, "max-key-bytes", "larger keys are refused")
 	flags.Var(&f.maxValue, "max-value-bytes", "larger values are refused; the same on all nodes")
@@ -104,6 +109,8 @@ func (f *cacheFlags) complete() error {
 		return usagef("--not-found-ttl is %v: use a positive duration, or 0 to keep nothing", f.notFoundTTL)
 	case f.cacheBytes == 0:
 		return usagef("--cache-bytes is 0: use a size such as 64MiB")
+	case f.memoryLimit == 0:
+		return usagef("--memory-limit is 0: use a size such as 256MiB, or leave it out")
 	case f.maxKey <= 0 || f.maxKey > 64<<10:
 		return usagef("--max-key-bytes is %v: use 1B to 64KiB", f.maxKey.String())
 	case f.maxValue <= 0 || f.maxValue > 1<<30:
@@ -117,7 +124,7 @@ func (f *cacheFlags) complete() error {
 // config puts the flags into a configuration.
 func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	g := geecache.GroupConfig{
-		CacheBytes: int64(f.cacheBytes), HotBytes: int64(f.hotBytes), TTL: f.ttl,
+		CacheBytes: max(int64(f.cacheBytes), 0), HotBytes: int64(f.hotBytes), TTL: f.ttl,
 		NotFoundTTL: f.notFoundTTL, HotTTL: f.hotTTL, LoadTimeout: f.loadTimeout,
 	}
 	if f.notFoundTTL == 0 {
@@ -127,7 +134,8 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		g.HotTTL = -1
 	}
 	return node.Config{
-		Source: f.source, Query: f.query, Groups: f.groups, Group: g,
+		MemoryLimit: max(int64(f.memoryLimit), 0),
+		Source:      f.source, Query: f.query, Groups: f.groups, Group: g,
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout},
 		DrainTimeout: f.drain,

@@ -19,6 +19,9 @@ import (
 // bytesValue is a flag that holds a number of bytes, such as 64MiB.
 type bytesValue int64
 
+// notGiven is a bytesValue that has a default of its own.
+const notGiven bytesValue = -1
+
 var byteUnits = []struct {
 	name  string
 	bytes int64

@@ -88,6 +88,7 @@ type API struct {
 	first string
 	self  []string // the node's ID as a header has it
 
+	guard    *guard
 	digests  digests
 	inFlight atomic.Int64
 	refused  atomic.Int64
@@ -220,7 +221,22 @@ func (a *API) ask(r *http.Request) (*geecache.Group, string, error) {
 		return nil, "", bad("parameter \"key\" is missing: use %s?key=K", r.URL.Path)
 	}
 	g, err := a.group(q.group)
+	if err == nil {
+		err = a.admit(r, g, q.key)
+	}
 	return g, q.key, err
+}
+
+// admit refuses a request while memory is tight, unless memory answers it.
+func (a *API) admit(r *http.Request, g *geecache.Group, key string) error {
+	if a.guard == nil || !a.guard.tight.Load() {
+		return nil
+	}
+	reply := a.node.Answer(r.Context(), &geecache.PeerRequest{Group: g.Name(), Key: key, Mode: geecache.ModeMemory})
+	if reply.Code != geecache.CodeMiss {
+		return nil
+	}
+	return a.guard.admit()
 }
 
 // group returns the group of that name; the default one if it is empty.

@@ -40,6 +40,10 @@ type batchError struct {
 //
 // Keys that are not UTF-8 are in values_base64 and errors_base64.
 func (a *API) serveBatch(w http.ResponseWriter, r *http.Request) {
+	if err := a.guard.admit(); err != nil {
+		a.fail(w, "", err)
+		return
+	}
 	req, keys, err := a.readBatch(w, r)
 	if err != nil {
 		a.fail(w, "", err)

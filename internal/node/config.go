@@ -61,6 +61,13 @@ type Config struct {
 	// Group configures each group.
 	Group geecache.GroupConfig
 
+	// MemoryLimit is how much memory the process may use, in bytes; the control
+	// group's limit is kept as well. Of the smaller one, the caches get half
+	// unless Group.CacheBytes is set, and loads are refused before it is
+	// reached. Default: the control group's; if it has none, the caches have
+	// the library's default.
+	MemoryLimit int64
+
 	// MaxKeyBytes and MaxValueBytes bound keys and values, also those of
 	// peers, gRPC and the API. Defaults: those of geecache.Config.
 	MaxKeyBytes, MaxValueBytes int
@@ -77,6 +84,9 @@ type Config struct {
 	// Logger is told what happens. Default: slog.Default().
 	Logger *slog.Logger
 }
+
+// minMemory is a little more than the program takes by itself.
+const minMemory = 16 << 20
 
 // The defaults that commands show in their help.
 const (
@@ -164,6 +174,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--role client without --peers: a client owns nothing and never loads; name the nodes that it asks, e.g. --peers %s", DefaultListen)
 	case c.Role == geecache.RoleClient && (c.Source != "" || c.Query != ""):
 		return fmt.Errorf("--role client with --source or --query: a client never loads; give the source to the nodes")
+	case c.MemoryLimit < 0 || c.MemoryLimit > 0 && c.MemoryLimit < minMemory:
+		return fmt.Errorf("--memory-limit is %d: use at least 16MiB", c.MemoryLimit)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout is %v: use a positive duration", c.DrainTimeout)
 	case c.Timings.DeadAfter < 0:

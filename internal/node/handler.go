@@ -105,9 +105,17 @@ type processStatus struct {
 	MemoryLimit int64     `json:"memory_limit_bytes"` // GOMEMLIMIT
 	Now         time.Time `json:"now"`
 
+	Memory *memoryStatus `json:"memory,omitempty"` // absent without a limit
+
 	Source  string     `json:"source,omitempty"`
 	Queries *int64     `json:"source_queries,omitempty"`
 	API     *apiStatus `json:"api,omitempty"`
+}
+
+type memoryStatus struct {
+	LimitBytes int64 `json:"limit_bytes"` // --memory-limit, or the control group's
+	Tight      bool  `json:"tight"`       // loads are being refused
+	Refused    int64 `json:"refused"`
 }
 
 type apiStatus struct {
@@ -132,6 +140,9 @@ func (p *Process) status() status {
 		MaxProcs: runtime.GOMAXPROCS(0), Goroutines: runtime.NumGoroutine(),
 		HeapBytes: mem.HeapAlloc, MemoryLimit: debug.SetMemoryLimit(-1), Now: time.Now(),
 	}}
+	if g := p.guard; g != nil {
+		s.Process.Memory = &memoryStatus{LimitBytes: g.limit, Tight: g.tight.Load(), Refused: g.refused.Load()}
+	}
 	if p.source != nil {
 		s.Process.Source = RedactURL(p.cfg.Source)
 		if q, ok := p.source.(queryCounter); ok {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"runtime/debug"
 	"sync"
 	"time"
 
@@ -32,13 +33,15 @@ type Process struct {
 	log     *slog.Logger
 	source  Source // nil for a client
 	node    *geecache.Node
-	api     *API // nil if the API is not served
+	api     *API   // nil if the API is not served
+	guard   *guard // nil without a limit of memory
 	grpc    *peergrpc.Server
 	metrics http.Handler
 
 	listener net.Listener // of the API; nil if it is not served
 	server   *http.Server
 	wg       sync.WaitGroup
+	endGuard context.CancelFunc // nil if the guard does not run
 
 	stopOnce sync.Once
 	stopErr  error
@@ -117,6 +120,10 @@ func newProcess(ctx context.Context, cfg Config, main, api net.Listener) (*Proce
 // build makes the process's parts. main is the node's listener.
 func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	cfg := p.cfg
+	if limit := cfg.memoryLimit(); limit > 0 {
+		cfg.shareOut(limit)
+		p.guard = newGuard(limit, maxValue(cfg))
+	}
 	if cfg.Role == geecache.RoleNode {
 		if p.source, err = OpenSource(ctx, cfg.Source, cfg.Query); err != nil {
 			return err
@@ -128,6 +135,11 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		return err
 	}
 	p.metrics = metrics.Handler(registry)
+	if g := p.guard; g != nil {
+		collector.WatchMemory(func() metrics.Memory {
+			return metrics.Memory{LimitBytes: g.limit, Refused: g.refused.Load()}
+		})
+	}
 	onNode := &handler{p: p}
 	p.node, err = geecache.New(geecache.Config{
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
@@ -148,7 +160,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	for _, name := range cfg.Groups {
 		var getter geecache.Getter
 		if p.source != nil {
-			getter = p.source
+			getter = p.guard.getter(p.source)
 		}
 		if _, err = p.node.NewGroup(name, getter, cfg.Group); err != nil {
 			return err
@@ -161,9 +173,18 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		if p.api, err = NewAPI(p.node, cfg.Groups[0], cfg.API); err != nil {
 			return err
 		}
+		p.api.guard = p.guard
 		p.server = p.newServer(onNode)
 	}
 	return nil
+}
+
+// maxValue returns the largest value as the node will have it.
+func maxValue(cfg Config) int {
+	if cfg.MaxValueBytes == 0 {
+		return 8 << 20
+	}
+	return cfg.MaxValueBytes
 }
 
 // clusterOf returns the cluster's ID as the node will have it.
@@ -204,6 +225,12 @@ func (p *Process) start(ctx context.Context) error {
 	if p.cfg.Insecure {
 		p.log.Warn("--insecure: whoever reaches the ports can read every value and make the node load any key")
 	}
+	if g := p.guard; g != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		p.endGuard = cancel
+		p.wg.Go(func() { g.run(ctx) })
+		p.log.Info("memory is limited", "limit", g.limit, "gomemlimit", debug.SetMemoryLimit(-1), "caches", p.cacheBytes())
+	}
 	if p.server != nil {
 		p.wg.Go(func() {
 			if err := p.server.Serve(listen.New(p.listener, maxAPIConns)); !errors.Is(err, http.ErrServerClosed) {
@@ -219,6 +246,18 @@ func (p *Process) start(ctx context.Context) error {
 		p.log.Info("the API is served", "url", "http://"+p.APIAddr()+"/api?key=")
 	}
 	return nil
+}
+
+// cacheBytes returns the budgets of all caches together.
+func (p *Process) cacheBytes() (n int64) {
+	for _, g := range p.node.Groups() {
+		s := g.Stats()
+		n += s.Hot.MaxBytes
+		if p.cfg.Role == geecache.RoleNode { // a client's main cache stays empty
+			n += s.Main.MaxBytes
+		}
+	}
+	return n
 }
 
 // Node returns the process's node.
@@ -255,6 +294,9 @@ func (p *Process) Stop(ctx context.Context) error {
 // close closes everything at once. It is for a process that has been drained,
 // or never came to be.
 func (p *Process) close() error {
+	if p.endGuard != nil {
+		p.endGuard()
+	}
 	var errs []error
 	if p.server != nil {
 		errs = append(errs, p.server.Close())

@@ -152,6 +152,13 @@ func (s *Source) read(resp *nethttp.Response) (geecache.Value, error) {
 	if resp.ContentLength > s.cfg.MaxBytes {
 		return geecache.Value{}, fmt.Errorf("body of %d bytes, more than %d: %w", resp.ContentLength, s.cfg.MaxBytes, geecache.ErrTooLarge)
 	}
+	if resp.ContentLength >= 0 { // one allocation of its exact size
+		body := make([]byte, resp.ContentLength)
+		if _, err := io.ReadFull(resp.Body, body); err != nil {
+			return geecache.Value{}, err
+		}
+		return geecache.Value{Bytes: body, TTL: freshness(resp.Header)}, nil
+	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, s.cfg.MaxBytes+1))
 	if err != nil {
 		return geecache.Value{}, err
