@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -105,22 +104,22 @@ func sizedValue(key string) ([]byte, bool) {
 	return bytes.Repeat([]byte(n+" "), length/(len(n)+1)+1)[:length], err == nil
 }
 
-// A node in a control group of 256 MiB takes its budgets from that, and answers
-// for 1 GiB of values without being killed and without refusing anything.
-func TestMemoryLimit(t *testing.T) {
-	const limit, load, callers = 256 << 20, 1 << 30, 64
+// startInGroup starts a node in a control group of its own.
+func startInGroup(t *testing.T, limit int64, source string, args ...string) (*process, *memoryGroup) {
+	t.Helper()
 	group := newMemoryGroup(t, limit)
-	o := newOrigin(t, 0)
-	o.value = sizedValue
 	addr := freeAddr(t)
-	_, port, _ := net.SplitHostPort(addr)
 	// The shell puts itself into the group, and then becomes the program.
-	p := startAs(t, "node", "/bin/sh", "-c", `echo $$ >"$1/cgroup.procs" && shift && exec "$@"`, "sh", group.dir,
-		plainBinary(t), "node", "--port="+port, "--source="+o.url(), "--log-level=warn")
+	p := startAs(t, "node", "/bin/sh", append([]string{"-c", `echo $$ >"$1/cgroup.procs" && shift && exec "$@"`, "sh", group.dir,
+		plainBinary(t), "node", "--listen=" + addr, "--source=" + source, "--log-level=warn"}, args...)...)
 	p.addr = addr
 	p.awaitConnected(t, 1)
+	return p, group
+}
 
-	var keys []string
+// mixedKeys returns keys of values of 100 bytes, 64 KiB and 1 MiB, so many bytes
+// in all.
+func mixedKeys(load int) (keys []string) {
 	for n, total := 0, 0; total < load; n++ {
 		size := 100
 		switch n % 20 {
@@ -132,32 +131,95 @@ func TestMemoryLimit(t *testing.T) {
 		keys = append(keys, fmt.Sprintf("%d:%d", n, size))
 		total += size
 	}
-	var next, failed atomic.Int64
+	return keys
+}
+
+// readAll reads the values of keys, from many callers, and returns an error of
+// each read that failed.
+func readAll(addr string, keys []string) (errs []error) {
+	const callers = 64
+	var (
+		next atomic.Int64
+		mu   sync.Mutex // guards errs
+		wg   sync.WaitGroup
+	)
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: callers}, Timeout: patience}
-	var wg sync.WaitGroup
+	defer client.CloseIdleConnections()
 	for range callers {
 		wg.Go(func() {
 			for i := next.Add(1) - 1; i < int64(len(keys)); i = next.Add(1) - 1 {
-				if err := readSized(client, addr, keys[i]); err != nil && failed.Add(1) <= 3 {
-					t.Errorf("%s: %v", keys[i], err)
+				if err := readSized(client, addr, keys[i]); err != nil {
+					mu.Lock()
+					errs = append(errs, fmt.Errorf("%s: %w", keys[i], err))
+					mu.Unlock()
 				}
 			}
 		})
 	}
 	wg.Wait()
-	client.CloseIdleConnections()
+	return errs
+}
 
-	peak := group.number(t, group.peak, "")
-	t.Logf("%d reads, %d failed, at most %d MiB", len(keys), failed.Load(), peak>>20)
-	if n := group.number(t, group.events, "oom_kill"); n != 0 {
+// wantAlive checks that the kernel has killed nothing.
+func (g *memoryGroup) wantAlive(t *testing.T, p *process) {
+	t.Helper()
+	select {
+	case <-p.done:
+		t.Errorf("the node has ended: %v", p.err)
+	default:
+	}
+	if n := g.number(t, g.events, "oom_kill"); n != 0 {
 		t.Errorf("the kernel has killed %d processes", n)
 	}
-	g := p.group(t)
+}
+
+// A node in a control group of 256 MiB takes its budgets from that, and answers
+// for 1 GiB of values without being killed and without refusing anything.
+func TestMemoryLimit(t *testing.T) {
+	const limit = 256 << 20
+	o := newOrigin(t, 0)
+	o.value = sizedValue
+	p, group := startInGroup(t, limit, o.url())
+	keys := mixedKeys(1 << 30)
+	errs := readAll(p.addr, keys)
+	t.Logf("%d reads, %d failed, at most %d MiB", len(keys), len(errs), group.number(t, group.peak, "")>>20)
+	group.wantAlive(t, p)
+	if len(errs) > 0 {
+		t.Fatalf("%d of %d reads failed, the first with %v", len(errs), len(keys), errs[0])
+	}
 	if m := p.status(t).Process; m.Memory.Limit != limit || m.Memory.Refused != 0 || m.GoLimit >= limit || m.GoLimit < limit/2 {
 		t.Errorf("memory: %+v", m)
 	}
+	g := p.group(t)
 	if budget := g.Main.MaxBytes + g.Hot.MaxBytes; budget > limit*6/10 || budget < limit*4/10 || g.Main.EvictedCapacity == 0 {
 		t.Errorf("the caches have %d bytes, and evicted %d entries", budget, g.Main.EvictedCapacity)
+	}
+}
+
+// A node whose caches have been given more than there is refuses loads before the
+// kernel kills it, and serves what it has.
+func TestMemoryRunsOut(t *testing.T) {
+	o := newOrigin(t, 0)
+	o.value = sizedValue
+	p, group := startInGroup(t, 256<<20, o.url(), "--cache-bytes=1GiB")
+	keys := mixedKeys(1 << 30)
+	errs := readAll(p.addr, keys[:20])
+	if errs != nil {
+		t.Fatal(errs[0])
+	}
+	errs = readAll(p.addr, keys)
+	t.Logf("%d reads, %d failed, at most %d MiB", len(keys), len(errs), group.number(t, group.peak, "")>>20)
+	group.wantAlive(t, p)
+	for _, err := range errs {
+		if !strings.Contains(err.Error(), "overloaded") {
+			t.Fatalf("a read failed for want of something else: %v", err)
+		}
+	}
+	if m := p.status(t).Process.Memory; m.Refused == 0 || len(errs) == 0 {
+		t.Errorf("%d reads failed, memory: %+v", len(errs), m)
+	}
+	if errs := readAll(p.addr, keys[:20]); errs != nil {
+		t.Errorf("%d of 20 values in memory cannot be read: %v", len(errs), errs[0])
 	}
 }
 
@@ -180,4 +242,23 @@ func readSized(client *http.Client, addr, key string) error {
 		err = fmt.Errorf("%d bytes that are not the key's", len(value))
 	}
 	return err
+}
+
+// A cluster's processes share the limit, however many groups and roles there are.
+func TestClusterDividesTheMemory(t *testing.T) {
+	api, _ := startParent(t, "--memory-limit", "400MiB")
+	processes := []*process{{addr: api.addr, name: "api"}}
+	for _, peer := range api.status(t).Peers {
+		if peer.ID != api.addr {
+			processes = append(processes, &process{addr: peer.ID, name: peer.ID})
+		}
+	}
+	if len(processes) != 4 {
+		t.Fatalf("%d processes", len(processes))
+	}
+	for _, p := range processes {
+		if m := p.status(t).Process.Memory; m.Limit != 100<<20 {
+			t.Errorf("%s has a limit of %d bytes, want a quarter of 400 MiB", p.name, m.Limit)
+		}
+	}
 }
