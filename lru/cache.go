@@ -11,23 +11,23 @@ import (
 // eighth of the budget.
 var ErrTooLarge = errors.New("lru: item too large")
 
-// A Cache is a byte-budgeted LRU cache. It is safe for concurrent use.
+// A Cache is a byte-budgeted cache. It is safe for concurrent use.
 //
 // The methods that take a key also take its hash, which the caller has computed
 // once for all that it needs it for. It must be the same for the same key, and
-// well mixed in its low bits, which choose the shard; xxhash64 is.
+// well mixed in all its bits, as xxhash64 is.
 type Cache struct {
 	shards  []shard
 	mask    uint64
-	max     int64
+	strict  bool // Policy is LRU
+	floor   int64
 	now     func() int64
 	onEvict func(e *Entry, r Reason) // may be nil
+	adapt   adaptation
 
+	budget  budget
 	refused atomic.Int64
-
-	_    [64]byte     // used is written by every Add: keep it away from what every Get reads
-	used atomic.Int64 // what all entries cost; changed with the lock of the entry's shard held
-	_    [56]byte
+	hand    atomic.Uint64 // the shard that makes room next for another one's entries
 }
 
 // New returns an empty cache, or the error of cfg.Validate.
@@ -39,62 +39,72 @@ func New(cfg Config) (*Cache, error) {
 	c := &Cache{
 		shards:  make([]shard, n),
 		mask:    uint64(n - 1),
-		max:     cfg.maxBytes(),
+		strict:  cfg.Policy == LRU,
 		now:     cfg.Now,
 		onEvict: cfg.OnEvict,
 	}
 	if c.now == nil {
 		c.now = func() int64 { return time.Now().UnixNano() }
 	}
+	c.budget.most = cfg.maxBytes()
+	share := c.budget.most / int64(n)
+	if n > 1 {
+		c.floor = share * 3 / 4
+	}
+	c.adapt.init(c.budget.most)
 	for i := range c.shards {
-		c.shards[i].initLocked()
+		c.shards[i].init(&c.budget, share, &c.adapt.way, c.now)
 	}
 	return c, nil
 }
 
 func (c *Cache) shard(hash uint64) *shard { return &c.shards[hash&c.mask] }
 
-// Get returns the entry of the key and makes it the most recently used one. It
-// returns nil if there is none or if it has expired; an expired one is evicted.
+// Get returns the key's entry and counts as a use of it. It returns nil if there
+// is none or if it has expired; an expired one is evicted.
+//
+// It does not count hits and misses: that would cost as much as the rest.
 func (c *Cache) Get(hash uint64, key string) *Entry {
 	s := c.shard(hash)
-	s.mu.Lock()
-	e := s.entries[key]
+	e, _ := s.table.Load().find(hash, key)
 	if e == nil {
-		s.misses++
-		s.mu.Unlock()
 		return nil
 	}
 	if e.expired(c.now) {
-		s.misses++
-		c.dropLocked(s, e, Expired)
-		s.mu.Unlock()
-		c.notify(e, Expired)
+		c.remove(s, hash, key, e, Expired)
 		return nil
 	}
-	s.hits++
-	s.touchLocked(e)
-	s.mu.Unlock()
+	if c.strict {
+		s.mu.Lock()
+		if still, r := s.tab.find(hash, key); still == e {
+			s.queues[window].toHeadLocked(s.tab, r, e)
+		}
+		s.mu.Unlock()
+		return e
+	}
+	e.touch()
+	if c.adapt.samples(hash) {
+		c.adapt.note(hash, e.payload())
+	}
 	return e
 }
 
-// Peek is like Get, but leaves the cache as it is: neither recency nor the
-// counters change, and an expired entry is not evicted.
+// Peek is like Get, but leaves the cache as it is: it counts as no use, and an
+// expired entry is not evicted.
 func (c *Cache) Peek(hash uint64, key string) *Entry {
-	s := c.shard(hash)
-	s.mu.Lock()
-	e := s.entries[key]
-	s.mu.Unlock()
+	e, _ := c.shard(hash).table.Load().find(hash, key)
 	if e == nil || e.expired(c.now) {
 		return nil
 	}
 	return e
 }
 
-// Add stores the item as the most recently used entry of the key, in place of
-// an older one, and evicts others until all fit into the budget: the least
-// recently used ones of its own shard first, then of the others. It takes over
-// it.Value, and keeps key.
+// Add stores the item under the key, in place of an older one, and evicts others
+// until all fit into the budget. It copies the key and it.Value.
+//
+// With the policy Adaptive and a full cache, the new entry itself may be what is
+// evicted, at once, because the others are worth more. With LRU, those are evicted
+// that were not used for longest, of the new entry's shard first.
 //
 // An item that is larger than an eighth of the budget is refused with an error
 // that wraps [ErrTooLarge], and evicts no other key. An older entry of its own
@@ -103,96 +113,95 @@ func (c *Cache) Peek(hash uint64, key string) *Entry {
 // While Adds are under way, the cache may be over its budget by what they add.
 func (c *Cache) Add(hash uint64, key string, it Item) error {
 	s := c.shard(hash)
-	if size := itemSize(len(key), it.Value); size > c.max/maxItemShare {
+	payload := uint64(len(key)) + uint64(len(it.Value))
+	if size := charge(payload); size > c.budget.most/maxItemShare || payload > maxLen {
 		c.refused.Add(1)
-		c.remove(s, key, nil, Replaced)
-		return fmt.Errorf("%w: it takes %d bytes, and an item may take %d (1/%d of the budget)", ErrTooLarge, size, c.max/maxItemShare, maxItemShare)
+		c.remove(s, hash, key, nil, Replaced)
+		return fmt.Errorf("%w: it takes %d bytes, and an item may take %d (1/%d of the budget)",
+			ErrTooLarge, size, min(c.budget.most/maxItemShare, maxLen), maxItemShare)
 	}
-	e := &Entry{key: key, value: it.Value, expires: it.Expires, version: it.Version, flags: it.Flags}
-	e.tag.Store(it.Tag)
-
+	e := newEntry(hash, key, &it)
+	left := c.departures()
 	s.mu.Lock()
-	old := s.entries[key]
-	if old != nil {
-		c.dropLocked(s, old, Replaced)
-	}
-	s.entries[key] = e
-	s.pushFrontLocked(e)
-	full := c.used.Add(e.Size()) > c.max
+	s.putLocked(hash, key, e, c.strict, left)
+	c.settleLocked(s, e, left)
 	s.mu.Unlock()
-
-	if old != nil {
-		c.notify(old, Replaced)
+	c.notify(left)
+	if c.budget.exceeded() {
+		c.makeRoom(e)
 	}
-	if full {
-		c.makeRoom(hash, e)
+	if !c.strict {
+		c.adapt.added(c, hash, payload)
 	}
 	return nil
 }
 
-// makeRoom evicts until the budget is kept: first from the shard of hash, where
-// the entry keep has just been added, then one entry from each other shard in
-// turn. It holds one lock at a time.
-//
-// It ends: as long as the budget is exceeded there are others than keep, which
-// takes at most an eighth of it. What a round did not find, another goroutine
-// has evicted, or has added in a shard already passed and is making room for.
-func (c *Cache) makeRoom(hash uint64, keep *Entry) {
-	for c.used.Load() > c.max && c.evictOldest(c.shard(hash), keep) {
+// settleLocked makes room in the shard to which keep has been added.
+func (c *Cache) settleLocked(s *shard, keep *Entry, left *departures) {
+	if !c.strict {
+		s.settleLocked(c.floor, left)
 	}
-	for c.used.Load() > c.max {
-		for i := uint64(1); i <= c.mask && c.used.Load() > c.max; i++ {
-			c.evictOldest(c.shard(hash+i), keep)
-		}
-		if c.used.Load() > c.max {
-			c.evictOldest(c.shard(hash), keep)
-		}
+	for c.strict && s.overLocked(c.floor+keep.Size()) {
+		s.evictOldestLocked(left)
 	}
+	s.fitLocked()
 }
 
-// evictOldest evicts the shard's least recently used entry other than keep, if
-// the budget is still exceeded. It reports whether it did.
-func (c *Cache) evictOldest(s *shard, keep *Entry) bool {
-	s.mu.Lock()
-	e := s.oldestLocked(keep)
-	if e == nil || c.used.Load() <= c.max {
+// makeRoom evicts from the other shards, one entry from each in turn, those with
+// little first spared: the shard that keep was added to may have nothing more to
+// give. It holds one lock at a time.
+//
+// It ends: as long as the budget is exceeded there are others than keep, which
+// takes at most an eighth of it. What a round did not find, another goroutine has
+// evicted, or has added in a shard already passed and is making room for.
+func (c *Cache) makeRoom(keep *Entry) {
+	for tries := uint64(0); c.budget.exceeded(); tries++ {
+		floor := c.floor
+		if tries > c.mask {
+			floor = 0
+		}
+		s := &c.shards[c.hand.Add(1)&c.mask]
+		left := c.departures()
+		s.mu.Lock()
+		if s.overLocked(floor) {
+			switch {
+			case !c.strict:
+				s.evictLocked(left)
+			case s.at(s.queues[window].tail) != keep:
+				s.evictOldestLocked(left)
+			}
+			s.fitLocked()
+		}
 		s.mu.Unlock()
-		return false
+		c.notify(left)
 	}
-	// One that has expired is no sign of a budget that is too small.
-	r := Capacity
-	if e.expired(c.now) {
-		r = Expired
-	}
-	c.dropLocked(s, e, r)
-	s.mu.Unlock()
-	c.notify(e, r)
-	return true
 }
 
 // Remove removes the key's entry, expired or not, and reports whether there was
 // one.
 func (c *Cache) Remove(hash uint64, key string) bool {
-	return c.remove(c.shard(hash), key, nil, Removed)
+	return c.remove(c.shard(hash), hash, key, nil, Removed)
 }
 
 // RemoveEntry removes e if it is still what is stored under its key, and reports
 // whether it was.
 func (c *Cache) RemoveEntry(hash uint64, e *Entry) bool {
-	return c.remove(c.shard(hash), e.key, e, Removed)
+	return c.remove(c.shard(hash), hash, e.Key(), e, Removed)
 }
 
 // remove removes the key's entry, provided that it is only, if only is not nil.
-func (c *Cache) remove(s *shard, key string, only *Entry, r Reason) bool {
+func (c *Cache) remove(s *shard, hash uint64, key string, only *Entry, why Reason) bool {
+	left := c.departures()
 	s.mu.Lock()
-	e := s.entries[key]
+	e, r := s.tab.find(hash, key)
 	if e == nil || only != nil && e != only {
 		s.mu.Unlock()
 		return false
 	}
-	c.dropLocked(s, e, r)
+	s.dropLocked(r, e, why, left)
+	s.fitLocked()
 	s.mu.Unlock()
-	c.notify(e, r)
+	c.notify(left)
 	return true
 }
 
@@ -201,24 +210,20 @@ func (c *Cache) remove(s *shard, key string, only *Entry, r Reason) bool {
 func (c *Cache) Clear() {
 	for i := range c.shards {
 		s := &c.shards[i]
+		left := c.departures()
 		s.mu.Lock()
-		dropped := s.listLocked()
-		for _, e := range dropped {
-			c.dropLocked(s, e, Removed)
-		}
-		s.entries = make(map[string]*Entry) // gives the old index's memory back
+		s.clearLocked(left)
 		s.mu.Unlock()
-		for _, e := range dropped {
-			c.notify(e, Removed)
-		}
+		c.notify(left)
 	}
 }
 
 // Range calls fn for each entry that has not expired, until fn returns false.
-// The order is roughly from the most to the least recently used: it is exact
-// within a shard, and the shards take turns. No lock is held during fn, which
-// may call the cache; entries that come or go meanwhile may be left out or still
-// be seen. It takes one word of memory for each entry.
+// The order is roughly from the most to the least worth keeping, and with the
+// policy LRU from the most to the least recently used: it is exact within a
+// shard, and the shards take turns. No lock is held during fn, which may call the
+// cache; entries that come or go meanwhile may be left out or still be seen. It
+// takes one word of memory for each entry.
 func (c *Cache) Range(fn func(e *Entry) bool) {
 	lists := make([][]*Entry, len(c.shards))
 	for i := range c.shards {
@@ -241,16 +246,20 @@ func (c *Cache) Range(fn func(e *Entry) bool) {
 	}
 }
 
-// dropLocked takes e out of the shard, whose lock the caller holds, and gives its
-// bytes back to the budget.
-func (c *Cache) dropLocked(s *shard, e *Entry, r Reason) {
-	s.dropLocked(e, r)
-	c.used.Add(-e.Size())
+// departures returns where to note which entries leave.
+func (c *Cache) departures() *departures {
+	if c.onEvict == nil {
+		return nil
+	}
+	return new(departures)
 }
 
-func (c *Cache) notify(e *Entry, r Reason) {
-	if c.onEvict != nil {
-		c.onEvict(e, r)
+func (c *Cache) notify(left *departures) {
+	if left == nil {
+		return
+	}
+	for _, d := range *left {
+		c.onEvict(d.e, d.r)
 	}
 }
 
@@ -260,8 +269,6 @@ type Stats struct {
 	Bytes    int64 // what they cost now: the sum of their sizes
 	MaxBytes int64 // the budget
 
-	Hits    int64             // Gets that returned an entry
-	Misses  int64             // Gets that did not
 	Evicted [numReasons]int64 // entries that left, by Reason
 	Refused int64             // Adds that failed with ErrTooLarge
 }
@@ -269,13 +276,11 @@ type Stats struct {
 // Stats returns the cache's figures. They are exact when nobody uses the cache
 // meanwhile.
 func (c *Cache) Stats() Stats {
-	st := Stats{MaxBytes: c.max, Bytes: c.used.Load(), Refused: c.refused.Load()}
+	st := Stats{MaxBytes: c.budget.most, Bytes: c.budget.used.Load(), Refused: c.refused.Load()}
 	for i := range c.shards {
 		s := &c.shards[i]
 		s.mu.Lock()
-		st.Entries += int64(len(s.entries))
-		st.Hits += s.hits
-		st.Misses += s.misses
+		st.Entries += int64(s.entries)
 		for r, n := range s.evicted {
 			st.Evicted[r] += n
 		}

@@ -20,13 +20,29 @@ const (
 	minBytesPerShard = 256 << 10 // of the budget, for each shard that is chosen
 )
 
+// A Policy says which entries leave a cache that is full.
+type Policy uint8
+
+const (
+	// Adaptive keeps what is used often, what is used again soon, or a mixture,
+	// whichever has the most hits on the traffic of the moment. It does not let
+	// a scan of keys that are used once push out what is in use.
+	Adaptive Policy = iota
+
+	// LRU evicts what was not used for longest.
+	LRU
+)
+
 // A Config says how a [Cache] is set up. The zero Config is valid.
 type Config struct {
-	// MaxBytes is the budget of all shards together, in bytes of heap. Each
-	// entry is charged for its key, its value and an estimate of what the
-	// entry itself and its place in the index take (see [Entry.Size]). Zero
-	// means DefaultMaxBytes.
+	// MaxBytes is the budget of all shards together, in bytes of heap: the keys
+	// and values, what is kept beside them, and what the allocator adds by
+	// rounding up (see [Entry.Size]). Zero means DefaultMaxBytes.
 	MaxBytes int64
+
+	// Policy says which entries leave when the budget is exceeded. Zero means
+	// Adaptive.
+	Policy Policy
 
 	// Shards is the number of parts with a lock of their own, a power of two
 	// up to MaxShards. Zero chooses one for each 256 KiB of the budget, at
@@ -35,7 +51,7 @@ type Config struct {
 
 	// Now tells the time in nanoseconds since an origin of the caller's choice,
 	// to which [Item.Expires] refers. It may be coarse. It is called by many
-	// goroutines at once, with a lock held: it must be fast and must not call
+	// goroutines at once, also with a lock held: it must be fast and must not call
 	// the cache. Nil means the wall clock in Unix time.
 	Now func() int64
 
@@ -50,6 +66,9 @@ type Config struct {
 func (c Config) Validate() error {
 	if c.MaxBytes < 0 {
 		return fmt.Errorf("lru: Config.MaxBytes is %d: set it to the budget in bytes, or to 0 for the default of %d", c.MaxBytes, int64(DefaultMaxBytes))
+	}
+	if c.Policy > LRU {
+		return fmt.Errorf("lru: Config.Policy is %d: set it to Adaptive or LRU", c.Policy)
 	}
 	if c.Shards < 0 || c.Shards > MaxShards || c.Shards&(c.Shards-1) != 0 {
 		return fmt.Errorf("lru: Config.Shards is %d: set it to a power of two from 1 to %d, or to 0 to have it chosen from the budget", c.Shards, MaxShards)

@@ -1,74 +1,201 @@
 package lru
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
-// A shard is one part of the cache: an index and a list in order of use.
+// A budget is what shards share: they may hold most bytes together.
+type budget struct {
+	most int64
+	_    [56]byte // used is written by each Add: keep it away from what others read
+	used atomic.Int64
+	_    [56]byte
+}
+
+func (b *budget) exceeded() bool { return b.used.Load() > b.most }
+
+func (b *budget) nearlyFull() bool { return b.used.Load() > b.most/2 }
+
+// A shard is one part of a cache: an index and three queues. A cache's shards
+// share one budget. The adaptive policy also runs shards of its own that hold
+// entries without values (adaptation.go).
 type shard struct {
+	table atomic.Pointer[table] // read without the lock
+
 	mu sync.Mutex
-	// guards all that follows and the links of the entries in the list
+	// guards all that follows, what the table holds, and the links and the
+	// state of the entries, but for the bit that a hit sets
 
-	entries map[string]*Entry
-	root    *Entry // of a ring: root.next is the most recently used entry, root.prev the least
+	tab     *table // as in table
+	queues  [numQueues]queue
+	ghost   ghost
+	entries int
+	uses    int   // since the epoch began, and half of those before
+	epoch   uint8 // of the counts
+	evicted [numReasons]int64
 
-	hits, misses int64
-	evicted      [numReasons]int64
-
-	_ [40]byte // to 128 bytes, so that two shards never share a cache line or a pair of lines
+	budget *budget
+	share  int64         // the budget's part that is this shard's when all hold the same
+	way    *atomic.Int32 // which of the settings is in use
+	now    func() int64
+	_      [64]byte
 }
 
-func (s *shard) initLocked() {
-	root := new(Entry)
-	root.prev, root.next = root, root
-	s.root = root
-	s.entries = make(map[string]*Entry)
+// departures are entries that have left a shard, for OnEvict to be told when its
+// lock is no longer held. If nobody is to be told it is nil.
+type departures []departure
+
+type departure struct {
+	e *Entry
+	r Reason
 }
 
-func (s *shard) pushFrontLocked(e *Entry) {
-	e.prev, e.next = s.root, s.root.next
-	e.prev.next, e.next.prev = e, e
+func (s *shard) init(b *budget, share int64, way *atomic.Int32, now func() int64) {
+	s.budget, s.share, s.way, s.now = b, share, way, now
+	s.tab = newTable(0)
+	s.table.Store(s.tab)
 }
 
-// unlinkLocked takes e out of the list. It clears e's links, since e may be kept
-// for ever by a reader and must not keep its former neighbours alive.
-func (s *shard) unlinkLocked(e *Entry) {
-	e.prev.next, e.next.prev = e.next, e.prev
-	e.prev, e.next = nil, nil
+func (s *shard) mode() setting { return settings[s.way.Load()] }
+
+func (s *shard) at(r ref) *Entry { return s.tab.at(r) }
+
+func (s *shard) bytesLocked() int64 {
+	return s.queues[window].bytes + s.queues[probation].bytes + s.queues[protected].bytes
 }
 
-// touchLocked makes e the most recently used entry. Writing nothing when it
-// already is keeps the neighbours' cache lines clean for a hot key.
-func (s *shard) touchLocked(e *Entry) {
-	if s.root.next == e {
+// overLocked reports whether there is more in the cache than the budget, and more
+// in this shard than floor, so that it is this shard that makes room.
+func (s *shard) overLocked(floor int64) bool {
+	return s.budget.exceeded() && s.bytesLocked() > floor
+}
+
+// addLocked enters a new entry into the index. The caller puts it into a queue.
+func (s *shard) addLocked(e *Entry, mark uint64) ref {
+	if s.entries++; s.entries > maxFill*len(s.tab.buckets) {
+		s.rebuildLocked()
+	}
+	s.budget.used.Add(e.Size())
+	return s.tab.addLocked(e, mark)
+}
+
+// putLocked stores e under the key, which may be there already.
+func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *departures) {
+	old, r := s.tab.find(hash, key)
+	if old != nil {
+		s.replaceLocked(r, old, e, left)
 		return
 	}
-	e.prev.next, e.next.prev = e.next, e.prev
-	s.pushFrontLocked(e)
-}
-
-// dropLocked takes e out of the shard and counts why.
-func (s *shard) dropLocked(e *Entry, r Reason) {
-	delete(s.entries, e.key)
-	s.unlinkLocked(e)
-	s.evicted[r]++
-}
-
-// oldestLocked returns the least recently used entry that is not keep, or nil.
-func (s *shard) oldestLocked(keep *Entry) *Entry {
-	e := s.root.prev
-	if e == keep {
-		e = e.prev
+	r = s.addLocked(e, markOf(hash))
+	if strict {
+		s.pushLocked(window, r, e)
+	} else {
+		s.admitLocked(r, e)
 	}
-	if e == s.root {
-		return nil
-	}
-	return e
 }
 
-// listLocked returns the entries, the most recently used first.
+// replaceLocked puts a newer entry of the same key in the place of old. The new
+// one inherits what is known of the key's use.
+func (s *shard) replaceLocked(r ref, old, e *Entry, left *departures) {
+	q := old.queue()
+	s.queues[q].unlinkLocked(s.tab, old)
+	e.setCountLocked(s.countLocked(old), s.epoch)
+	e.touch()
+	s.tab.replaceLocked(r, e)
+	s.pushLocked(q, r, e)
+	s.budget.used.Add(e.Size() - old.Size())
+	s.leftLocked(old, Replaced, left)
+}
+
+func (s *shard) pushLocked(q uint32, r ref, e *Entry) {
+	e.setQueueLocked(q)
+	s.queues[q].pushLocked(s.tab, r, e)
+}
+
+// moveLocked moves an entry to the head of queue q.
+func (s *shard) moveLocked(q uint32, r ref, e *Entry) {
+	s.queues[e.queue()].unlinkLocked(s.tab, e)
+	s.pushLocked(q, r, e)
+}
+
+// dropLocked takes the entry e, which is in slot r, out of the shard.
+func (s *shard) dropLocked(r ref, e *Entry, why Reason, left *departures) {
+	s.queues[e.queue()].unlinkLocked(s.tab, e)
+	s.tab.removeLocked(r, e)
+	s.budget.used.Add(-e.Size())
+	s.leftLocked(e, why, left)
+	s.entries--
+}
+
+// fitLocked gives memory back if the table has become too large. It invalidates
+// refs.
+func (s *shard) fitLocked() {
+	if float64(s.entries) < minFill*float64(len(s.tab.buckets)) && len(s.tab.buckets) > 1 {
+		s.rebuildLocked()
+	}
+}
+
+// evictOldestLocked evicts the entry at the tail, for the policy LRU.
+func (s *shard) evictOldestLocked(left *departures) {
+	r := s.queues[window].tail
+	e := s.at(r)
+	why := Capacity
+	if e.expired(s.now) { // it is no sign of a budget that is too small
+		why = Expired
+	}
+	s.dropLocked(r, e, why, left)
+}
+
+// clearLocked removes all entries.
+func (s *shard) clearLocked(left *departures) {
+	for _, e := range s.listLocked() {
+		s.budget.used.Add(-e.Size())
+		s.leftLocked(e, Removed, left)
+	}
+	s.queues = [numQueues]queue{}
+	s.entries = 0
+	s.tab = newTable(0)
+	s.table.Store(s.tab)
+}
+
+func (s *shard) leftLocked(e *Entry, why Reason, left *departures) {
+	s.evicted[why]++
+	if left != nil {
+		*left = append(*left, departure{e, why})
+	}
+}
+
+// rebuildLocked makes a table for the number of entries that there are now. Those
+// who read the old one meanwhile find in it what they would have found before.
+func (s *shard) rebuildLocked() {
+	old := s.tab
+	s.tab = newTable(s.entries)
+	for i := range s.queues {
+		q := s.queues[i]
+		s.queues[i] = queue{}
+		for r := q.tail; r != 0; {
+			e := old.at(r)
+			newer := e.prev
+			s.queues[i].pushLocked(s.tab, s.tab.addLocked(e, old.mark(r)), e)
+			r = newer
+		}
+	}
+	s.table.Store(s.tab)
+	if len(s.ghost.sets) > 0 {
+		s.ghost.resizeLocked(s.entries)
+	}
+}
+
+// listLocked returns the entries, roughly the most useful first.
 func (s *shard) listLocked() []*Entry {
-	list := make([]*Entry, 0, len(s.entries))
-	for e := s.root.next; e != s.root; e = e.next {
-		list = append(list, e)
+	list := make([]*Entry, 0, s.entries)
+	for _, q := range []int{protected, window, probation} {
+		for r := s.queues[q].head; r != 0; {
+			e := s.at(r)
+			list = append(list, e)
+			r = e.next
+		}
 	}
 	return list
 }
