@@ -66,17 +66,29 @@ func (c *Cache) shard(hash uint64) *shard { return &c.shards[hash&c.mask] }
 // It does not count hits and misses: that would cost as much as the rest.
 func (c *Cache) Get(hash uint64, key string) *Entry {
 	s := c.shard(hash)
-	e, _ := s.table.Load().find(hash, key)
-	if e == nil {
-		return nil
+	t := s.table.Load()
+	e := t.first(hash)
+	if e == nil || !e.is(key) {
+		if e, _ = t.find(hash, key); e == nil {
+			return nil
+		}
 	}
+	st := e.state.Load()
+	if st&stateUsed == 0 || st&stateExpires != 0 || hash*mix&c.adapt.mask.Load() == 0 {
+		return c.use(s, hash, e)
+	}
+	return e
+}
+
+// use is the part of Get that most hits do not need.
+func (c *Cache) use(s *shard, hash uint64, e *Entry) *Entry {
 	if e.expired(c.now) {
-		c.remove(s, hash, key, e, Expired)
+		c.remove(s, hash, e.Key(), e, Expired)
 		return nil
 	}
 	if c.strict {
 		s.mu.Lock()
-		if still, r := s.tab.find(hash, key); still == e {
+		if still, r := s.tab.find(hash, e.Key()); still == e {
 			s.queues[window].toHeadLocked(s.tab, r, e)
 		}
 		s.mu.Unlock()

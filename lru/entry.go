@@ -123,6 +123,24 @@ func (e *Entry) at(i uint32) *byte {
 // Key returns the key.
 func (e *Entry) Key() string { return unsafe.String(e.at(0), e.keyLen) }
 
+// is reports whether the entry's key is key.
+func (e *Entry) is(key string) bool {
+	n := len(key)
+	if n != int(e.keyLen) {
+		return false
+	}
+	if n < 8 {
+		return e.Key() == key
+	}
+	a, b := unsafe.Pointer(e.at(0)), unsafe.Pointer(unsafe.StringData(key))
+	for i := 0; i < n-8; i += 8 {
+		if *(*uint64)(unsafe.Add(a, i)) != *(*uint64)(unsafe.Add(b, i)) {
+			return false
+		}
+	}
+	return *(*uint64)(unsafe.Add(a, n-8)) == *(*uint64)(unsafe.Add(b, n-8))
+}
+
 // Value returns the value. It belongs to the entry: it must not be changed.
 func (e *Entry) Value() []byte { return unsafe.Slice(e.at(e.keyLen), e.valueLen) }
 

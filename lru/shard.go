@@ -85,6 +85,9 @@ func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *
 	old, r := s.tab.find(hash, key)
 	if old != nil {
 		s.replaceLocked(r, old, e, left)
+		if !strict {
+			e.touch()
+		}
 		return
 	}
 	r = s.addLocked(e, markOf(hash))
@@ -101,7 +104,6 @@ func (s *shard) replaceLocked(r ref, old, e *Entry, left *departures) {
 	q := old.queue()
 	s.queues[q].unlinkLocked(s.tab, old)
 	e.setCountLocked(s.countLocked(old), s.epoch)
-	e.touch()
 	s.tab.replaceLocked(r, e)
 	s.pushLocked(q, r, e)
 	s.budget.used.Add(e.Size() - old.Size())

@@ -55,6 +55,18 @@ func (t *table) home(h uint32) int {
 // neither the shard nor the bucket.
 func markOf(hash uint64) uint64 { return hash>>16&0x7f | 0x80 }
 
+// first returns the entry that is most likely the one of that hash: the first one
+// of its mark in its home.
+func (t *table) first(hash uint64) *Entry {
+	b := &t.buckets[t.home(uint32(hash>>32))]
+	x := b.meta.Load() ^ markOf(hash)*markOnes
+	m := (x - markOnes) &^ x & markHighs
+	if m == 0 {
+		return nil
+	}
+	return b.entries[bits.TrailingZeros64(m)/8].Load()
+}
+
 // find returns the key's entry and its slot, or nil.
 func (t *table) find(hash uint64, key string) (*Entry, ref) {
 	want := markOf(hash) * markOnes
@@ -67,7 +79,7 @@ func (t *table) find(hash uint64, key string) (*Entry, ref) {
 		x := meta ^ want
 		for m := (x - markOnes) &^ x & markHighs; m != 0; m &= m - 1 {
 			slot := bits.TrailingZeros64(m) / 8
-			if e := b.entries[slot].Load(); e != nil && e.Key() == key {
+			if e := b.entries[slot].Load(); e != nil && e.is(key) {
 				return e, ref(1 + 8*i + slot)
 			}
 		}

@@ -1,8 +1,6 @@
 package cache
 
 import (
-	"bytes"
-
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/geecache/geecache/lru"
@@ -12,7 +10,7 @@ import (
 func Ours() Kind { return Kind{"geecache", newOurs(lru.Config{}), true} }
 
 // Strict is the engine as a plain LRU cache.
-func Strict() Kind { return Kind{"geecache-lru", newOurs(lru.Config{}), true} }
+func Strict() Kind { return Kind{"geecache-lru", newOurs(lru.Config{Policy: lru.LRU}), true} }
 
 // newOurs returns the constructor of an engine that differs from cfg in its
 // budget alone.
@@ -62,7 +60,7 @@ func (o ours) Get(key string) ([]byte, bool) {
 
 func (o ours) Set(key string, value []byte) {
 	// One that is too large to be kept is a miss the next time.
-	_ = o.c.Add(xxhash.Sum64String(key), key, lru.Item{Value: bytes.Clone(value)})
+	_ = o.c.Add(xxhash.Sum64String(key), key, lru.Item{Value: value})
 }
 
 func (ours) Settle()    {}
