@@ -27,11 +27,12 @@ const (
 	bucketSlots = 7
 
 	// A table grows when there are more than maxFill entries a bucket and
-	// shrinks when there are fewer than minFill, to newFill: 64/6 to 64/3.5
-	// bytes an entry.
-	maxFill = 6
-	minFill = 3.5
-	newFill = 4.8
+	// shrinks when there are fewer than minFill, to newFill. With these, 2% of
+	// the entries are not in their home; with 6, 6% were, and a hit took 4%
+	// longer (100,000 entries) to 12% (1000).
+	maxFill = 5
+	minFill = 3
+	newFill = 4
 
 	markOnes  = 0x0001010101010101
 	markHighs = 0x0080808080808080
@@ -53,7 +54,7 @@ func (t *table) home(h uint32) int {
 
 // markOf returns the byte of a hash that is kept in the bucket. Its bits choose
 // neither the shard nor the bucket.
-func markOf(hash uint64) uint64 { return hash>>16&0x7f | 0x80 }
+func markOf(hash uint64) uint64 { return max(hash>>16&0xff, 1) }
 
 // first returns the entry that is most likely the one of that hash: the first one
 // of its mark in its home.
