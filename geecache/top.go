@@ -15,9 +15,10 @@ type KeyCount struct {
 
 const (
 	// topSample is how many hits share one look at the key: the others pay
-	// only for the counter that they raise anyway. It is a power of two.
-	topSample = 64
-	topKeys   = 64 // keys that each shard of the counters follows
+	// only for the counter that they raise anyway.
+	topSampleBits = 6
+	topSample     = 1 << topSampleBits
+	topKeys       = 64 // keys that each shard of the counters follows
 )
 
 // topCounter follows the keys that are asked for most, among a sample of the
@@ -56,7 +57,7 @@ func (t *topCounter) add(key string) {
 
 // Top returns the keys that were hit most in this node's memory since the group
 // was made, at most n of them, most first. It is an estimate from a sample:
-// every 64th hit is looked at.
+// one hit in 64 is looked at.
 func (g *Group) Top(n int) []KeyCount {
 	var top []KeyCount
 	for i := range g.hits {

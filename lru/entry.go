@@ -142,7 +142,12 @@ func (e *Entry) is(key string) bool {
 }
 
 // Value returns the value. It belongs to the entry: it must not be changed.
-func (e *Entry) Value() []byte { return unsafe.Slice(e.at(e.keyLen), e.valueLen) }
+func (e *Entry) Value() []byte {
+	if e.valueLen == 0 {
+		return []byte{} // behind the key may be another allocation
+	}
+	return unsafe.Slice(e.at(e.keyLen), e.valueLen)
+}
 
 // Expires returns the time, as Config.Now tells it, at which the entry
 // expires; zero means never.
