@@ -130,6 +130,9 @@ func (a *adaptation) beginLocked(entries int) {
 // useLocked lets each shadow see a use, and from time to time looks which one had
 // the most hits.
 func (a *adaptation) useLocked(n sample) {
+	if a.shadows == nil { // a hash of zero is sampled under any mask
+		return
+	}
 	for i := range a.shadows {
 		if a.shadows[i].use(n) {
 			a.hits[i]++

@@ -143,8 +143,8 @@ func (e *Entry) is(key string) bool {
 
 // Value returns the value. It belongs to the entry: it must not be changed.
 func (e *Entry) Value() []byte {
-	if e.valueLen == 0 {
-		return []byte{} // behind the key may be another allocation
+	if e.valueLen == 0 { // behind the key may be another object, or none
+		return []byte{}
 	}
 	return unsafe.Slice(e.at(e.keyLen), e.valueLen)
 }

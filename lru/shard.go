@@ -133,7 +133,7 @@ func (s *shard) dropLocked(r ref, e *Entry, why Reason, left *departures) {
 // fitLocked gives memory back if the table has become too large. It invalidates
 // refs.
 func (s *shard) fitLocked() {
-	if float64(s.entries) < minFill*float64(len(s.tab.buckets)) && len(s.tab.buckets) > 1 {
+	if n := len(s.tab.buckets); s.entries < minFill*n && bucketsFor(s.entries) < n {
 		s.rebuildLocked()
 	}
 }

@@ -43,9 +43,9 @@ const (
 // A ref names a slot of a table: 1 + 8 * bucket + slot; 0 is none.
 type ref uint32
 
-func newTable(entries int) *table {
-	return &table{buckets: make([]bucket, 1+int(float64(entries)/newFill))}
-}
+func newTable(entries int) *table { return &table{buckets: make([]bucket, bucketsFor(entries))} }
+
+func bucketsFor(entries int) int { return 1 + entries/newFill }
 
 // home is the bucket of an entry whose hash has the high half h.
 func (t *table) home(h uint32) int {
