@@ -21,12 +21,12 @@ const (
 )
 
 // resizeLocked makes room for four keys for each of that many entries. What it
-// holds stays, roughly: a set's keys go to the set that takes its place.
+// holds stays, roughly: a set begins with the keys of the one that was at its middle.
 func (g *ghost) resizeLocked(entries int) {
 	sets := make([]ghostSet, (entries+1)/2)
 	for i := range sets {
 		if len(g.sets) > 0 {
-			sets[i] = g.sets[i*len(g.sets)/len(sets)]
+			sets[i] = g.sets[uint64(2*i+1)*uint64(len(g.sets))/uint64(2*len(sets))]
 		}
 	}
 	g.sets = sets
