@@ -181,8 +181,9 @@ func (s *shadow) use(n sample) bool {
 		e.touch()
 		return true
 	}
-	s.putLocked(n.hash, string(key[:]), newShadowEntry(n.hash, string(key[:]), n.payload), false, nil)
-	s.settleLocked(0, nil)
+	e := newShadowEntry(n.hash, string(key[:]), n.payload)
+	s.putLocked(n.hash, string(key[:]), e, false, nil)
+	s.settleLocked(0, e, nil)
 	s.fitLocked()
 	return false
 }

@@ -151,7 +151,7 @@ func (c *Cache) Add(hash uint64, key string, it Item) error {
 // settleLocked makes room in the shard to which keep has been added.
 func (c *Cache) settleLocked(s *shard, keep *Entry, left *departures) {
 	if !c.strict {
-		s.settleLocked(c.floor, left)
+		s.settleLocked(c.floor, keep, left)
 	}
 	for c.strict && s.overLocked(c.floor+keep.Size()) {
 		s.evictOldestLocked(left)

@@ -120,22 +120,28 @@ func (s *shard) admitLocked(r ref, e *Entry) {
 }
 
 // settleLocked brings the window to its size, and makes room if there is more
-// in the cache than the budget and more than floor bytes in this shard.
-func (s *shard) settleLocked(floor int64, left *departures) {
+// in the cache than the budget, and more than floor bytes in this shard beside the
+// entry that was added. That one may be as large as many shards are together: the
+// others must not give way to it below the floor, nor it be evicted when they
+// have.
+func (s *shard) settleLocked(floor int64, added *Entry, left *departures) {
+	beside := floor + added.Size()
 	for moved := 0; ; moved++ {
 		over := s.queues[window].bytes > s.windowBytes()
-		switch full := s.overLocked(floor); {
+		switch full := s.overLocked(beside); {
 		case over && (full || moved < windowMoves):
 			r, e := s.candidateLocked()
 			switch {
 			case e.expired(s.now):
 				s.dropLocked(r, e, Expired, left)
-			case full:
+			case e == added && s.overLocked(floor):
 				s.contestLocked(r, e, floor, left)
+			case full:
+				s.contestLocked(r, e, beside, left)
 			default:
 				s.toProbationLocked(r, e)
 			}
-		case full && s.entries > 0:
+		case full:
 			s.evictLocked(left)
 		default:
 			return
@@ -173,11 +179,15 @@ func (s *shard) toProbationLocked(r ref, e *Entry) {
 }
 
 // contestLocked lets the candidate from the window take the place of victims of
-// the main part, one after another, until there is room. It leaves the cache when
-// it meets one that is worth more.
+// the main part, of one at least, one after another until there is room or the shard
+// has no more than floor bytes beside it. It leaves the cache when it meets one that
+// is worth more.
 func (s *shard) contestLocked(r ref, e *Entry, floor int64, left *departures) {
-	for s.overLocked(floor + e.Size()) {
+	for first := true; first || s.overLocked(floor+e.Size()); first = false {
 		vr, v := s.victimLocked()
+		if v == nil && !s.overLocked(floor+e.Size()) {
+			break
+		}
 		switch {
 		case v == nil:
 			s.ghostLocked(r, e, left)
