@@ -157,6 +157,7 @@ func (s *shard) clearLocked(left *departures) {
 	}
 	s.queues = [numQueues]queue{}
 	s.entries = 0
+	s.ghost = ghost{} // it has the size for what was there
 	s.tab = newTable(0)
 	s.table.Store(s.tab)
 }
