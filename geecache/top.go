@@ -59,14 +59,18 @@ func (t *topCounter) add(key string) {
 // was made, at most n of them, most first. It is an estimate from a sample:
 // one hit in 64 is looked at.
 func (g *Group) Top(n int) []KeyCount {
-	var top []KeyCount
-	for i := range g.hits {
+	counts := make(map[string]int64)
+	for i := range g.hits { // a key may be in several: its callers are
 		t := &g.hits[i].top
 		t.mu.Lock()
 		for key, count := range t.counts {
-			top = append(top, KeyCount{Key: key, Count: *count * topSample})
+			counts[key] += *count * topSample
 		}
 		t.mu.Unlock()
+	}
+	top := make([]KeyCount, 0, len(counts))
+	for key, count := range counts {
+		top = append(top, KeyCount{Key: key, Count: count})
 	}
 	slices.SortFunc(top, func(a, b KeyCount) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Key, b.Key))

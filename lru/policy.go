@@ -21,9 +21,9 @@ type setting struct {
 
 // settings are in the order in which adaptation moves from one to the next.
 // (.01 for what is used often, .8 and 1 for what is used again soon.)
-var settings = [numSettings]setting{{.01, false}, {.03, true}, {.25, true}, {.8, true}, {1, true}}
+var settings = [numSettings]setting{{.01, false}, {.03, true}, {.1, true}, {.3, true}, {.8, true}, {1, true}}
 
-const numSettings = 5
+const numSettings = 6
 
 const (
 	protectedShare = 0.6 // of what is not the window
