@@ -65,6 +65,16 @@ func (a *adaptation) init(most int64) {
 	a.mask.Store(^uint64(0)) // none
 }
 
+// forget gives the shadows' memory back. The setting stays.
+func (a *adaptation) forget() {
+	a.busy.Lock()
+	defer a.busy.Unlock()
+	a.mask.Store(^uint64(0))
+	a.full.Store(false)
+	a.noted, a.shadows = nil, nil
+	a.period, a.hits, a.score, a.total = 0, [numSettings]int{}, [numSettings]float64{}, 0
+}
+
 // samples reports whether the uses of the key with this hash are noted.
 func (a *adaptation) samples(hash uint64) bool { return hash*mix&a.mask.Load() == 0 }
 
@@ -130,6 +140,9 @@ func (a *adaptation) beginLocked(entries int) {
 // useLocked lets each shadow see a use, and from time to time looks which one had
 // the most hits.
 func (a *adaptation) useLocked(n sample) {
+	if len(a.shadows) == 0 { // forgotten since n was noted
+		return
+	}
 	if a.shadows == nil { // a hash of zero is sampled under any mask
 		return
 	}

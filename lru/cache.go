@@ -228,6 +228,7 @@ func (c *Cache) Clear() {
 		s.mu.Unlock()
 		c.notify(left)
 	}
+	c.adapt.forget()
 }
 
 // Range calls fn for each entry that has not expired, until fn returns false.
