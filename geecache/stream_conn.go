@@ -99,7 +99,6 @@ func newClientConn(c *streamClient, conn net.Conn, remote hello, ahead []byte, s
 		tasks: &cc.tasks, sent: &c.bytesOut,
 		fail: func(err error) { cc.fail(fmt.Errorf("writing: %w", err)) },
 	}
-	boundReceiving(conn)
 	cc.tasks.Go(cc.read)
 	cc.tasks.Go(cc.watch)
 	return cc

@@ -39,6 +39,7 @@ type serverConn struct {
 	req    requestFrame
 	reply  PeerReply
 	groups map[string]string
+	path   sendPath
 
 	mu       sync.Mutex // guards inFlight
 	inFlight map[uint64]context.CancelFunc
@@ -50,9 +51,9 @@ func newServerConn(s *streamServer, conn net.Conn, remote hello, ahead []byte) *
 		base:     time.Now(),
 		frames:   newFrameReader(conn, ahead, maxFixed+1<<16+s.cfg.maxKey),
 		groups:   make(map[string]string),
+		path:     newSendPath(conn),
 		inFlight: make(map[uint64]context.CancelFunc),
 	}
-	boundSending(conn)
 	c.ctx, c.cancel = context.WithCancelCause(s.ctx)
 	timeout := s.cfg.timings.writeTimeout
 	patience := min(selfPatience, timeout)
@@ -69,6 +70,7 @@ func newServerConn(s *streamServer, conn net.Conn, remote hello, ahead []byte) *
 // serve reads and answers until the connection ends.
 func (c *serverConn) serve() {
 	c.tasks.Go(c.watch)
+	c.probe()
 	err := errors.New("a handler has ended its goroutine")
 	defer func() {
 		c.fail(err)
@@ -139,8 +141,22 @@ func (c *serverConn) handle(f *frame) error {
 			return err
 		}
 		c.w.answerPing(n) // sent with the batch
+	case kindPong:
+		n, err := parseNumber(f)
+		if err != nil {
+			return err
+		}
+		c.path.answered(time.Since(c.base) - time.Duration(n))
+		c.probe()
 	}
 	return nil // other kinds are of no interest to a server, or not known
+}
+
+// probe sends another ping if it is to tell how far away the other end is.
+func (c *serverConn) probe() {
+	if c.path.probing() {
+		c.w.post(kindPing, uint64(time.Since(c.base)))
+	}
 }
 
 // handleRequest answers a request, or makes a goroutine that will.

@@ -2,7 +2,6 @@ package geecache
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"net"
 	"os"
@@ -31,13 +30,6 @@ const (
 	// not read, the rest is left to a goroutine made for it, and the caller is
 	// free to leave when its context ends.
 	selfPatience = 10 * time.Millisecond
-
-	// socketBuffer is what the operating system may hold on the way of replies, in
-	// the server's socket and in the client's (Linux doubles it). What it holds
-	// cannot be overtaken, and by itself it takes several MiB: behind a large value
-	// a small one then waits for milliseconds. A connection carries this much in a
-	// round trip of the network.
-	socketBuffer = 128 << 10
 
 	untilEmpty = -1 // as rounds: write until nothing is left
 )
@@ -265,7 +257,7 @@ func (w *frameWriter) takeLocked() []byte {
 	}
 	if len(w.large) > 0 {
 		v := w.large[0]
-		n := min(pieceSize, len(v.value)-v.sent)
+		n := min(pieceStep, len(v.value)-v.sent)
 		w.buf = appendPiece(w.buf, &pieceFrame{id: v.id, offset: uint32(v.sent), value: v.value[v.sent : v.sent+n]})
 		v.sent += n
 		w.held -= n
@@ -330,26 +322,4 @@ func (w *frameWriter) stopLocked(err error) {
 		w.buf, w.spare, w.large, w.held = nil, nil, nil, 0
 		w.roomLocked()
 	}
-}
-
-// boundSending and boundReceiving bound what the operating system holds for a
-// connection, if it is one of the operating system's. If it cannot, large values
-// hold small ones up a little more.
-func boundSending(conn net.Conn) {
-	if c, ok := belowTLS(conn).(interface{ SetWriteBuffer(bytes int) error }); ok {
-		_ = c.SetWriteBuffer(socketBuffer)
-	}
-}
-
-func boundReceiving(conn net.Conn) {
-	if c, ok := belowTLS(conn).(interface{ SetReadBuffer(bytes int) error }); ok {
-		_ = c.SetReadBuffer(socketBuffer)
-	}
-}
-
-func belowTLS(conn net.Conn) net.Conn {
-	if t, ok := conn.(*tls.Conn); ok {
-		return t.NetConn()
-	}
-	return conn
 }
