@@ -68,15 +68,16 @@ func TestAdaptationGoesOneStep(t *testing.T) {
 // When the entries have got another size, the shadows are made anew, so that they
 // are neither a handful of entries nor most of the cache.
 func TestAdaptationFollowsTheSizeOfEntries(t *testing.T) {
-	c, err := New(Config{MaxBytes: 4 << 20, Shards: 1})
+	c, err := New(Config{MaxBytes: 2 << 20, Shards: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
 	i := 0
+	values := make([]byte, 100_000)
 	add := func(bytes int) {
-		for end := i + 30_000; i < end; i++ {
+		for end := i + 10_000; i < end; i++ {
 			key := fmt.Sprint(i / 2)
-			if err := c.Add(uint64(i/2+1)*0xd6e8feb86659fd93, key, Item{Value: make([]byte, bytes)}); err != nil {
+			if err := c.Add(uint64(i/2+1)*0xd6e8feb86659fd93, key, Item{Value: values[:bytes]}); err != nil {
 				t.Fatal(err)
 			}
 		}

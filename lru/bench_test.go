@@ -18,52 +18,80 @@ func benchKeys(n int) ([]string, []uint64) {
 	return ks, hs
 }
 
+// eachPolicy runs a benchmark with a cache of each policy.
+func eachPolicy(b *testing.B, maxBytes int64, run func(b *testing.B, c *lru.Cache)) {
+	for policy, name := range []string{"Adaptive", "LRU"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			run(b, newCache(b, lru.Config{Policy: lru.Policy(policy), MaxBytes: maxBytes}))
+		})
+	}
+}
+
 func BenchmarkHitParallel(b *testing.B) {
 	const n = 1 << 16
-	c := newCache(b, lru.Config{MaxBytes: 64 << 20})
 	ks, hs := benchKeys(n)
-	for i := range ks {
-		if err := c.Add(hs[i], ks[i], lru.Item{Value: make([]byte, 100)}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	b.ReportAllocs()
-	b.ResetTimer()
-	b.RunParallel(func(pb *testing.PB) {
-		i := rand.IntN(n)
-		for pb.Next() {
-			if c.Get(hs[i&(n-1)], ks[i&(n-1)]) == nil {
-				b.Error("a miss")
+	eachPolicy(b, 64<<20, func(b *testing.B, c *lru.Cache) {
+		for i := range ks {
+			if err := c.Add(hs[i], ks[i], lru.Item{Value: make([]byte, 100)}); err != nil {
+				b.Fatal(err)
 			}
-			i += 7919
+		}
+		b.ResetTimer()
+		b.RunParallel(func(pb *testing.PB) {
+			i := rand.IntN(n)
+			for pb.Next() {
+				if c.Get(hs[i&(n-1)], ks[i&(n-1)]) == nil {
+					b.Error("a miss")
+				}
+				i += 7919
+			}
+		})
+	})
+}
+
+func BenchmarkMiss(b *testing.B) {
+	eachPolicy(b, 64<<20, func(b *testing.B, c *lru.Cache) {
+		ks, hs := benchKeys(1 << 17)
+		for i := range 1 << 16 {
+			if err := c.Add(hs[i], ks[i], lru.Item{Value: make([]byte, 100)}); err != nil {
+				b.Fatal(err)
+			}
+		}
+		i := 0
+		for b.Loop() {
+			if k := 1<<16 | i&(1<<16-1); c.Get(hs[k], ks[k]) != nil {
+				b.Fatal("a hit")
+			}
+			i++
 		}
 	})
 }
 
-// BenchmarkAdd adds new keys to a full cache: each evicts another one.
+// BenchmarkAdd adds new keys to a full cache: each evicts another one, or itself.
 func BenchmarkAdd(b *testing.B) {
 	const n = 1 << 17
-	c := newCache(b, lru.Config{MaxBytes: 8 << 20})
 	ks, hs := benchKeys(n)
 	value := make([]byte, 100)
-	b.ReportAllocs()
-	i := 0
-	for b.Loop() {
-		if err := c.Add(hs[i&(n-1)], ks[i&(n-1)], lru.Item{Value: value}); err != nil {
-			b.Fatal(err)
+	eachPolicy(b, 8<<20, func(b *testing.B, c *lru.Cache) {
+		i := 0
+		for b.Loop() {
+			if err := c.Add(hs[i&(n-1)], ks[i&(n-1)], lru.Item{Value: value}); err != nil {
+				b.Fatal(err)
+			}
+			i++
 		}
-		i++
-	}
+	})
 }
 
 func BenchmarkReplace(b *testing.B) {
-	c := newCache(b, lru.Config{})
 	value := make([]byte, 100)
 	h := hash("key")
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := c.Add(h, "key", lru.Item{Value: value}); err != nil {
-			b.Fatal(err)
+	eachPolicy(b, 0, func(b *testing.B, c *lru.Cache) {
+		for b.Loop() {
+			if err := c.Add(h, "key", lru.Item{Value: value}); err != nil {
+				b.Fatal(err)
+			}
 		}
-	}
+	})
 }

@@ -18,7 +18,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	hash := xxhash.Sum64String("Tom")
+	hash := xxhash.Sum64String("Tom") // once, for all calls
 	err = cache.Add(hash, "Tom", lru.Item{
 		Value:   []byte("630"),
 		Expires: time.Now().Add(time.Minute).UnixNano(),
