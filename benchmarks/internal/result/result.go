@@ -106,7 +106,7 @@ func (g *Group) Subjects() []string {
 // Name returns the name that the file has, without an extension.
 func (f *File) Name() string { return f.Begun.Format(time.DateOnly) + "-" + f.Suite }
 
-// Write writes the file's two forms into a directory.
+// Write writes the file's two forms into a directory, which it makes if need be.
 func (f *File) Write(dir string) error {
 	var text bytes.Buffer
 	enc := json.NewEncoder(&text)
@@ -116,6 +116,9 @@ func (f *File) Write(dir string) error {
 		return fmt.Errorf("result %s: %w", f.Suite, err)
 	}
 	base := filepath.Join(dir, f.Name())
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
 	if err := os.WriteFile(base+".json", joinNumbers(text.Bytes()), 0o644); err != nil {
 		return err
 	}

@@ -27,7 +27,7 @@ func sample(day int) *result.File {
 }
 
 func TestWriteRead(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "not", "there")
 	for _, day := range []int{3, 24, 9} {
 		if err := sample(day).Write(dir); err != nil {
 			t.Fatal(err)
