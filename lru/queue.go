@@ -8,8 +8,28 @@ type queue struct {
 	bytes      int64 // what the entries are charged for
 }
 
-// pushLocked puts the entry e, which is in slot r, at the head.
-func (q *queue) pushLocked(t *table, r ref, e *Entry) {
+// pushLocked puts the entry e, which is in slot r and is charged for size bytes, at
+// the head.
+func (q *queue) pushLocked(t *table, r ref, e *Entry, size int64) {
+	q.linkLocked(t, r, e)
+	q.bytes += size
+}
+
+// unlinkLocked takes the entry e, which is charged for size bytes, out.
+func (q *queue) unlinkLocked(t *table, e *Entry, size int64) {
+	q.cutLocked(t, e)
+	q.bytes -= size
+}
+
+// toHeadLocked moves the entry e, which is in slot r, to the head.
+func (q *queue) toHeadLocked(t *table, r ref, e *Entry) {
+	if q.head != r {
+		q.cutLocked(t, e)
+		q.linkLocked(t, r, e)
+	}
+}
+
+func (q *queue) linkLocked(t *table, r ref, e *Entry) {
 	e.prev, e.next = 0, q.head
 	if q.head != 0 {
 		t.at(q.head).prev = r
@@ -17,11 +37,9 @@ func (q *queue) pushLocked(t *table, r ref, e *Entry) {
 		q.tail = r
 	}
 	q.head = r
-	q.bytes += e.Size()
 }
 
-// unlinkLocked takes the entry e out.
-func (q *queue) unlinkLocked(t *table, e *Entry) {
+func (q *queue) cutLocked(t *table, e *Entry) {
 	if e.prev != 0 {
 		t.at(e.prev).next = e.next
 	} else {
@@ -31,14 +49,5 @@ func (q *queue) unlinkLocked(t *table, e *Entry) {
 		t.at(e.next).prev = e.prev
 	} else {
 		q.tail = e.prev
-	}
-	q.bytes -= e.Size()
-}
-
-// toHeadLocked moves the entry e, which is in slot r, to the head.
-func (q *queue) toHeadLocked(t *table, r ref, e *Entry) {
-	if q.head != r {
-		q.unlinkLocked(t, e)
-		q.pushLocked(t, r, e)
 	}
 }

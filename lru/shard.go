@@ -101,31 +101,36 @@ func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *
 // replaceLocked puts a newer entry of the same key in the place of old. The new
 // one inherits what is known of the key's use.
 func (s *shard) replaceLocked(r ref, old, e *Entry, left *departures) {
-	q := old.queue()
-	s.queues[q].unlinkLocked(s.tab, old)
+	q, had := old.queue(), old.Size()
+	s.queues[q].unlinkLocked(s.tab, old, had)
 	e.setCountLocked(s.countLocked(old), s.epoch)
 	s.tab.replaceLocked(r, e)
-	s.pushLocked(q, r, e)
-	s.budget.used.Add(e.Size() - old.Size())
+	s.budget.used.Add(s.pushLocked(q, r, e) - had)
 	s.leftLocked(old, Replaced, left)
 }
 
-func (s *shard) pushLocked(q uint32, r ref, e *Entry) {
+// pushLocked puts an entry at the head of queue q, and returns its size.
+func (s *shard) pushLocked(q uint32, r ref, e *Entry) int64 {
+	size := e.Size()
 	e.setQueueLocked(q)
-	s.queues[q].pushLocked(s.tab, r, e)
+	s.queues[q].pushLocked(s.tab, r, e, size)
+	return size
 }
 
 // moveLocked moves an entry to the head of queue q.
 func (s *shard) moveLocked(q uint32, r ref, e *Entry) {
-	s.queues[e.queue()].unlinkLocked(s.tab, e)
-	s.pushLocked(q, r, e)
+	size := e.Size()
+	s.queues[e.queue()].unlinkLocked(s.tab, e, size)
+	e.setQueueLocked(q)
+	s.queues[q].pushLocked(s.tab, r, e, size)
 }
 
 // dropLocked takes the entry e, which is in slot r, out of the shard.
 func (s *shard) dropLocked(r ref, e *Entry, why Reason, left *departures) {
-	s.queues[e.queue()].unlinkLocked(s.tab, e)
+	size := e.Size()
+	s.queues[e.queue()].unlinkLocked(s.tab, e, size)
 	s.tab.removeLocked(r, e)
-	s.budget.used.Add(-e.Size())
+	s.budget.used.Add(-size)
 	s.leftLocked(e, why, left)
 	s.entries--
 }
@@ -176,11 +181,11 @@ func (s *shard) rebuildLocked() {
 	s.tab = newTable(s.entries)
 	for i := range s.queues {
 		q := s.queues[i]
-		s.queues[i] = queue{}
+		s.queues[i] = queue{bytes: q.bytes}
 		for r := q.tail; r != 0; {
 			e := old.at(r)
 			newer := e.prev
-			s.queues[i].pushLocked(s.tab, s.tab.addLocked(e, old.mark(r)), e)
+			s.queues[i].linkLocked(s.tab, s.tab.addLocked(e, old.mark(r)), e)
 			r = newer
 		}
 	}
