@@ -186,13 +186,17 @@ func (a *adaptation) chooseLocked() {
 	}
 }
 
-// use reports whether the shadow would have had a hit.
+// use reports whether the shadow would have had a hit. What is larger than all of
+// it, though it may be kept by the cache, tells nothing of the others: it is a miss.
 func (s *shadow) use(n sample) bool {
 	var key [8]byte
 	binary.LittleEndian.PutUint64(key[:], n.hash)
 	if e, _ := s.tab.find(n.hash, string(key[:])); e != nil {
 		e.touch()
 		return true
+	}
+	if charge(uint64(n.payload)) > s.own.most {
+		return false
 	}
 	e := newShadowEntry(n.hash, string(key[:]), n.payload)
 	s.putLocked(n.hash, string(key[:]), e, false, nil)
