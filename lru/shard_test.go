@@ -135,7 +135,7 @@ func TestHitLosesNoBits(t *testing.T) {
 			}
 		})
 	}
-	for i := range uint32(100_000) {
+	for i := range uint32(2_000_000) {
 		e.setQueueLocked(i % numQueues)
 		if e.queue() != i%numQueues {
 			t.Fatalf("the queue is %d, want %d", e.queue(), i%numQueues)

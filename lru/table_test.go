@@ -191,6 +191,9 @@ func TestTableIsNotRebuiltInVain(t *testing.T) {
 		if s.tab != last {
 			tables, last = tables+1, s.tab
 		}
+		if s.fitLocked(); s.tab != last {
+			t.Errorf("%d entries are left: the table is rebuilt though nothing has changed", s.entries)
+		}
 	}
 	if tables == 0 || tables > 30 {
 		t.Errorf("%d tables are made while 400 entries go", tables)
