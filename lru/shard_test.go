@@ -135,6 +135,10 @@ func TestHitLosesNoBits(t *testing.T) {
 			}
 		})
 	}
+	defer func() {
+		done.Store(true)
+		wg.Wait()
+	}()
 	for i := range uint32(2_000_000) {
 		e.setQueueLocked(i % numQueues)
 		if e.queue() != i%numQueues {
@@ -146,8 +150,6 @@ func TestHitLosesNoBits(t *testing.T) {
 			t.Fatalf("step %d: the state is %x", i, st)
 		}
 	}
-	done.Store(true)
-	wg.Wait()
 }
 
 func TestCountHalvesWithEachEpoch(t *testing.T) {
