@@ -135,11 +135,13 @@ func (c *Cache) Add(hash uint64, key string, it Item) error {
 	e := newEntry(hash, key, &it)
 	left := c.departures()
 	s.mu.Lock()
-	s.putLocked(hash, key, e, c.strict, left)
-	c.settleLocked(s, e, left)
+	grown := s.putLocked(hash, key, e, c.strict, left)
+	if grown {
+		c.settleLocked(s, e, left)
+	}
 	s.mu.Unlock()
 	c.notify(left)
-	if c.budget.exceeded() {
+	if grown && c.budget.exceeded() {
 		c.makeRoom(e)
 	}
 	if !c.strict {

@@ -22,6 +22,7 @@ func (b *budget) nearlyFull() bool { return b.used.Load() > b.most/2 }
 // entries without values (adaptation.go).
 type shard struct {
 	table atomic.Pointer[table] // read without the lock
+	_     [120]byte             // each Get reads what is above, each Add writes what is below
 
 	mu sync.Mutex
 	// guards all that follows, what the table holds, and the links and the
@@ -80,15 +81,18 @@ func (s *shard) addLocked(e *Entry, mark uint64) ref {
 	return s.tab.addLocked(e, mark)
 }
 
-// putLocked stores e under the key, which may be there already.
-func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *departures) {
+// putLocked stores e under the key, which may be there already: that is a use, like
+// a hit. It reports whether the shard has more bytes than before.
+func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *departures) bool {
 	old, r := s.tab.find(hash, key)
 	if old != nil {
-		s.replaceLocked(r, old, e, left)
-		if !strict {
+		grown := s.replaceLocked(r, old, e, left)
+		if strict {
+			s.queues[window].toHeadLocked(s.tab, r, e)
+		} else {
 			e.touch()
 		}
-		return
+		return grown
 	}
 	r = s.addLocked(e, markOf(hash))
 	if strict {
@@ -96,17 +100,25 @@ func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *
 	} else {
 		s.admitLocked(r, e)
 	}
+	return true
 }
 
-// replaceLocked puts a newer entry of the same key in the place of old. The new
-// one inherits what is known of the key's use.
-func (s *shard) replaceLocked(r ref, old, e *Entry, left *departures) {
-	q, had := old.queue(), old.Size()
-	s.queues[q].unlinkLocked(s.tab, old, had)
-	e.setCountLocked(s.countLocked(old), s.epoch)
+// replaceLocked puts a newer entry of the same key in the place of old, in its queue
+// too: the links of the neighbours name slots, so they stay right. The new one
+// inherits what is known of the key's use. It reports whether it is larger.
+func (s *shard) replaceLocked(r ref, old, e *Entry, left *departures) bool {
+	e.prev, e.next = old.prev, old.next
+	const inherited = stateCount | stateQueue
+	e.setStateLocked(inherited, old.state.Load()&inherited)
 	s.tab.replaceLocked(r, e)
-	s.budget.used.Add(s.pushLocked(q, r, e) - had)
 	s.leftLocked(old, Replaced, left)
+	if e.payload() == old.payload() {
+		return false
+	}
+	more := e.Size() - old.Size()
+	s.queues[e.queue()].bytes += more
+	s.budget.used.Add(more)
+	return more > 0
 }
 
 // pushLocked puts an entry at the head of queue q, and returns its size.
