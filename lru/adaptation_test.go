@@ -68,6 +68,7 @@ func TestAdaptationGoesOneStep(t *testing.T) {
 // When the entries have got another size, the shadows are made anew, so that they
 // are neither a handful of entries nor most of the cache.
 func TestAdaptationFollowsTheSizeOfEntries(t *testing.T) {
+	t.Parallel()
 	c, err := New(Config{MaxBytes: 2 << 20, Shards: 1})
 	if err != nil {
 		t.Fatal(err)

@@ -6,9 +6,16 @@ import "testing"
 func given(n int) int64 { return int64(cap(append([]byte(nil), make([]byte, n)...))) }
 
 func TestAllocatedIsWhatTheAllocatorGives(t *testing.T) {
-	for n := 1; n <= 70_000; n++ {
-		if got := allocated(uint64(n)); got != given(n) {
-			t.Fatalf("allocated(%d) = %d, the allocator gives %d", n, got, given(n))
+	for n := 1; n <= 70_000; {
+		// It gives as much for all from n to last: it rounds up.
+		last := given(n)
+		if given(int(last)) != last {
+			t.Fatalf("the allocator gives %d for %d, and %d for that", last, n, given(int(last)))
+		}
+		for ; n <= int(last); n++ {
+			if got := allocated(uint64(n)); got != last {
+				t.Fatalf("allocated(%d) = %d, the allocator gives %d", n, got, last)
+			}
 		}
 	}
 	for _, n := range []int{1 << 20, 1<<20 + 1, 10<<20 - 1} {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -36,9 +37,11 @@ func TestHashZeroFromTheBeginning(t *testing.T) {
 func TestEmptyValueBehindAFullAllocation(t *testing.T) {
 	c := newCache(t, lru.Config{MaxBytes: 256 << 20})
 	var values [][]byte
+	zeros := strings.Repeat("0", 600)
 	for n := range 600 {
 		for i := range 200 {
-			key := fmt.Sprintf("%.*d", n, i)
+			key := strconv.Itoa(i)
+			key = zeros[:max(n-len(key), 0)] + key
 			h := hash(key)
 			if err := c.Add(h, key, lru.Item{}); err != nil {
 				t.Fatal(err)

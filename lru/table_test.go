@@ -83,6 +83,7 @@ func checkTable(t *testing.T, tab *table, hashes map[string]uint64) {
 // Keys of these kinds of hashes are entered, replaced and removed at random, and the
 // table is compared with a map.
 func TestTableAgainstMap(t *testing.T) {
+	t.Parallel()
 	kinds := map[string]func(rng *rand.Rand) uint64{
 		"mixed":     func(rng *rand.Rand) uint64 { return rng.Uint64() },
 		"equal":     func(*rand.Rand) uint64 { return 0x1234_5678_9abc_def0 },
@@ -135,6 +136,7 @@ func TestTableAgainstMap(t *testing.T) {
 // A count that has reached its highest value stays, because nobody knows any more
 // how many there are: what is behind such a bucket must still be found.
 func TestTableCountSaturates(t *testing.T) {
+	t.Parallel()
 	const n = 4000
 	for _, h := range []uint64{0, 0xffff_ffff << 32} {
 		s := newTestShard()
@@ -203,6 +205,7 @@ func TestTableIsNotRebuiltInVain(t *testing.T) {
 // Readers without a lock see every key that is there all the while, and each of
 // its values, while others come and go around it and the table is rebuilt.
 func TestReaderNeverMissesWhatIsThere(t *testing.T) {
+	t.Parallel()
 	kinds := map[string]func(i int) uint64{
 		"mixed":    func(i int) uint64 { return uint64(i+1) * mix },
 		"one home": func(i int) uint64 { return uint64(i) << 16 },
