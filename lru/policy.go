@@ -127,7 +127,7 @@ func (s *shard) admitLocked(r ref, e *Entry) {
 func (s *shard) settleLocked(floor int64, added *Entry, left *departures) {
 	beside := floor + added.Size()
 	for moved := 0; ; moved++ {
-		over := s.queues[window].bytes > s.windowBytes()
+		over := s.queues[window].bytes > s.windowBytes(added)
 		switch full := s.overLocked(beside); {
 		case over && (full || moved < windowMoves):
 			r, e := s.candidateLocked()
@@ -149,13 +149,16 @@ func (s *shard) settleLocked(floor int64, added *Entry, left *departures) {
 	}
 }
 
-// windowBytes returns the window's share of the shard.
-func (s *shard) windowBytes() int64 {
+// windowBytes returns the window's share of the shard as it was before added came.
+// Were added counted, the share could have room for one more entry while the
+// shard is full and for none once a victim has gone: then each Add would evict
+// without a contest, and move an entry out of the window without one.
+func (s *shard) windowBytes(added *Entry) int64 {
 	w := s.mode().window
 	if w == 1 {
 		return 1<<63 - 1
 	}
-	return int64(w * float64(max(s.share, s.bytesLocked())))
+	return int64(w * float64(max(s.share, s.bytesLocked()-added.Size())))
 }
 
 // candidateLocked returns the entry whose time in the window is over.
@@ -207,7 +210,9 @@ func (s *shard) contestLocked(r ref, e *Entry, floor int64, left *departures) {
 	s.toProbationLocked(r, e)
 }
 
-// beatsLocked reports whether a is worth more than b: more uses for its bytes.
+// beatsLocked reports whether a is worth more than b: more uses for its bytes. b was
+// used once at least, if only before its count was halved to nothing: what has
+// just come for the first time does not take the place of its equal.
 func (s *shard) beatsLocked(a, b *Entry) bool {
 	sa, sb := a.Size(), b.Size()
 	switch {
@@ -216,7 +221,7 @@ func (s *shard) beatsLocked(a, b *Entry) bool {
 	case sb > sizeWeight*sa:
 		sa, sb = 1, sizeWeight
 	}
-	return int64(s.countLocked(a))*sb > int64(s.countLocked(b))*sa
+	return int64(s.countLocked(a))*sb > int64(max(1, s.countLocked(b)))*sa
 }
 
 // victimLocked returns the entry of the main part that is next to go, nil if there

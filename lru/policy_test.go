@@ -52,3 +52,44 @@ func TestLargeItemInAFullCache(t *testing.T) {
 		}
 	}
 }
+
+// Keys that come once take no place in the main part of a full shard whose entries
+// were used twice, whatever the window's share comes to in entries.
+func TestNobodyPassesWithoutAContest(t *testing.T) {
+	const added = 300
+	size := charge(8)
+	for way := range int32(numSettings - 2) {
+		for n := int64(100); n < 240; n++ {
+			s := newTestShard()
+			s.budget.most = n * size
+			s.share = s.budget.most
+			s.way.Store(way)
+			add := func(i int64) {
+				h := uint64(i) * mix
+				key := fmt.Sprintf("%08d", i)
+				e := newEntry(h, key, &Item{})
+				s.putLocked(h, key, e, false, nil)
+				s.settleLocked(0, e, nil)
+			}
+			for i := range n {
+				add(i)
+			}
+			for _, e := range s.listLocked() {
+				e.setCountLocked(2, s.epoch)
+			}
+			main := s.queues[probation].bytes + s.queues[protected].bytes
+			for i := range int64(added) {
+				add(n + i)
+			}
+			kept := int64(0)
+			for _, e := range s.listLocked() {
+				if e.queue() != window && s.countLocked(e) > 1 {
+					kept += size
+				}
+			}
+			if kept < main {
+				t.Errorf("setting %d, %d entries: %d of %d entries are left", way, n, kept/size, main/size)
+			}
+		}
+	}
+}

@@ -197,7 +197,11 @@ func TestBeats(t *testing.T) {
 		{1, 100, 2, 10_000, false},
 		{2, 100, 3, 10_000, true},
 		{0, 0, 0, 10_000, false},
-		{1, 10_000, 0, 0, true},
+		{1, 100, 0, 100, false}, // it was used once, before its count was halved
+		{2, 100, 0, 100, true},
+		{1, 100, 0, 200, true},
+		{2, 10_000, 0, 0, false},
+		{3, 10_000, 0, 0, true},
 	} {
 		if got := s.beatsLocked(entry(uint32(tt.count), tt.size), entry(uint32(tt.otherCount), tt.otherSize)); got != tt.want {
 			t.Errorf("%d uses for %d bytes beat %d for %d: %v", tt.count, tt.size, tt.otherCount, tt.otherSize, got)
