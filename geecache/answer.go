@@ -53,7 +53,7 @@ func (n *Node) answerNow(req *PeerRequest, reply *PeerReply) bool {
 	hash := consistenthash.Hash(req.Key)
 	if e, from := g.peek(hash, req.Key); e != nil {
 		c := g.hitCounters()
-		c.count(&c.served, req.Key)
+		c.count(&c.served, hash, req.Key)
 		reply.From, reply.Version, reply.TTL = from, e.Version(), left(e.Expires(), n.clock.now())
 		if e.Flags()&flagNotFound != 0 {
 			reply.Code = CodeNotFound

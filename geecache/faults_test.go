@@ -5,39 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unsafe"
 )
 
 // Faults that were found and mended, each with the test that showed it.
-
-func TestHotKeysKeepNoBufferOfTheNetwork(t *testing.T) {
-	var c topCounter
-	buf := make([]byte, 64<<10)
-	for range 50000 { // keys that alias one read buffer
-		at := rand.IntN(2000) * 30
-		n := copy(buf[at:], fmt.Sprintf("key-%010d", rand.IntN(1+rand.IntN(300))))
-		c.add(unsafe.String(unsafe.SliceData(buf[at:]), n))
-	}
-	if len(c.counts) > topKeys {
-		t.Errorf("%d keys are followed, want at most %d", len(c.counts), topKeys)
-	}
-	before := map[string]bool{}
-	for key := range c.counts {
-		before[string([]byte(key))] = true
-	}
-	clear(buf)
-	for key := range c.counts {
-		if !before[key] {
-			t.Fatalf("key %q came with a change of the buffer", key)
-		}
-	}
-}
 
 func TestLongestTTLIsForEver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

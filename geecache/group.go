@@ -239,15 +239,15 @@ func (g *Group) lookup(hash uint64, key string) (*lru.Entry, Origin) {
 	if from == FromHot {
 		count = &c.hot
 	}
-	c.count(count, key)
+	c.count(count, hash, key)
 	return e, from
 }
 
 // count counts a hit, and looks at the key of one in topSample, at changing
 // distances: keys may well come in a rhythm.
-func (c *hitCounters) count(hits *atomic.Int64, key string) {
+func (c *hitCounters) count(hits *atomic.Int64, hash uint64, key string) {
 	if uint64(hits.Add(1))*0x9e3779b97f4a7c15>>(64-topSampleBits) == 0 {
-		c.top.add(key)
+		c.top.add(hash, key)
 	}
 }
 
