@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/geecache/geecache/internal/socket"
 )
 
 const (
@@ -32,6 +34,7 @@ func (c *streamClient) connect(ctx context.Context) (*clientConn, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", c.cfg.addr, err)
 	}
+	raw = socket.New(raw)
 	conn, remote, ahead, err := c.handshake(ctx, raw)
 	if err != nil {
 		raw.Close()

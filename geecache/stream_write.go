@@ -31,6 +31,10 @@ const (
 	// free to leave when its context ends.
 	selfPatience = 10 * time.Millisecond
 
+	// deadlineSlack is for how long a deadline serves later writes, too: to set one
+	// takes a timer of the runtime.
+	deadlineSlack = 10 * time.Millisecond
+
 	untilEmpty = -1 // as rounds: write until nothing is left
 )
 
@@ -48,6 +52,7 @@ type frameWriter struct {
 	self     bool            // who adds frames writes them; else a goroutine made for it does
 	tasks    *sync.WaitGroup // goroutines made by the writer
 	sent     *atomic.Int64   // bytes
+	deadline time.Time       // of writes; the writer's
 	fail     func(error)     // told, without mu, of an error of a write
 
 	mu      sync.Mutex // guards the fields below, and what the owner says
@@ -210,10 +215,15 @@ func (w *frameWriter) handOverRest(out, rest []byte) {
 	})
 }
 
-// send writes b and returns what is left of it.
+// send writes b and returns what is left of it. It may take deadlineSlack longer
+// than patience.
 func (w *frameWriter) send(b []byte, patience time.Duration) (rest []byte, err error) {
-	if err := w.conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
-		return b, err
+	now := time.Now()
+	if left := w.deadline.Sub(now); left < patience || left > patience+deadlineSlack {
+		w.deadline = now.Add(patience + deadlineSlack)
+		if err := w.conn.SetWriteDeadline(w.deadline); err != nil {
+			return b, err
+		}
 	}
 	n, err := w.conn.Write(b)
 	w.sent.Add(int64(n))

@@ -55,7 +55,7 @@ func (c *conn) writeBoth(p []byte) (int, error) {
 	c.pieces = append(c.pieces[:0], c.held[:first], p)
 	both := c.pieces
 	c.holds = 0
-	n, err := both.WriteTo(c.Conn)
+	n, err := both.WriteTo(c.below) // one call only if it is the net package's own
 	clear(c.pieces)
 	if err != nil && n < int64(first) {
 		// Its writer believes that it has been written: nothing may follow it.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/geecache/geecache/internal/socket"
 )
 
 // Tick is how late a deadline may pass.
@@ -59,7 +61,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 }
 
 func (l *Listener) add(below net.Conn) *conn {
-	c := &conn{Conn: below, l: l}
+	c := &conn{Conn: socket.New(below), below: below, l: l}
 	c.read.tell, c.write.tell = below.SetReadDeadline, below.SetWriteDeadline
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -111,6 +113,7 @@ func (l *Listener) at(t time.Time) int64 {
 // A conn is a connection with deadlines that the sweeps look at.
 type conn struct {
 	net.Conn
+	below       net.Conn // what Conn reads and writes
 	l           *Listener
 	read, write deadline
 	exact       atomic.Bool
@@ -157,7 +160,7 @@ func (c *conn) Close() error {
 
 // SetWriteBuffer bounds what the operating system holds of what is written.
 func (c *conn) SetWriteBuffer(bytes int) error {
-	if below, ok := c.Conn.(interface{ SetWriteBuffer(bytes int) error }); ok {
+	if below, ok := c.below.(interface{ SetWriteBuffer(bytes int) error }); ok {
 		return below.SetWriteBuffer(bytes)
 	}
 	return errors.ErrUnsupported
