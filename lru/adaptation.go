@@ -26,9 +26,11 @@ type adaptation struct {
 	planned int  // entries of a shadow
 
 	period int // samples since the last look
-	hits   [numSettings]int
-	score  [numSettings]float64
-	total  float64
+	looks  int
+	hits   [numSettings]int     // in the period
+	ahead  [numSettings]float64 // hits more than the setting in use had, since it is that
+	spread [numSettings]float64 // the squares of what each look added to that
+	total  float64              // samples since then
 }
 
 // A sample is a use of a key.
@@ -55,9 +57,11 @@ const (
 	shadowMost  = 1024
 	usualRate   = 6
 
-	lead     = 0.01 // of the samples, by which the best setting must lead
-	forgets  = 0.95 // what is left of the scores after each look
-	fillPart = 16   // the shadows begin when this part of the budget is used
+	looksEach = 8      // looks for as many samples as a shadow has entries
+	lead      = 0.01   // of the samples, by which the best setting must lead
+	surely    = 1.5    // times the root of the spread
+	forgets   = 0.9936 // what is left of all that after each look: 0.95 after looksEach
+	fillPart  = 16     // the shadows begin when this part of the budget is used
 )
 
 func (a *adaptation) init(most int64) {
@@ -72,7 +76,13 @@ func (a *adaptation) forget() {
 	a.mask.Store(^uint64(0))
 	a.full.Store(false)
 	a.noted, a.shadows = nil, nil
-	a.period, a.hits, a.score, a.total = 0, [numSettings]int{}, [numSettings]float64{}, 0
+	a.restartLocked()
+}
+
+// restartLocked forgets what the shadows have had.
+func (a *adaptation) restartLocked() {
+	a.period, a.hits = 0, [numSettings]int{}
+	a.ahead, a.spread, a.total = [numSettings]float64{}, [numSettings]float64{}, 0
 }
 
 // samples reports whether the uses of the key with this hash are noted.
@@ -152,37 +162,48 @@ func (a *adaptation) useLocked(n sample) {
 		}
 	}
 	a.period++
-	if a.period < max(8, a.planned) {
+	if a.period < max(8, a.planned/looksEach) {
 		return
 	}
 	a.chooseLocked()
+	if a.looks++; a.looks%looksEach != 0 {
+		return
+	}
 	if held := a.shadows[a.way.Load()].entries; held > 4*a.planned || a.rate > 0 && held < a.planned/4 && a.shadows[0].own.nearlyFull() {
 		a.beginLocked(held << a.rate) // the entries are of another size now
 	}
 }
 
 // chooseLocked moves one step towards the best setting, if it is clearly better
-// than the one in use.
+// than the one in use: its lead must be worth the move, and not be the work of a
+// look or two, for what a burst has gained is lost again in the next one. Then
+// all begins anew.
 func (a *adaptation) chooseLocked() {
 	a.total += float64(a.period)
-	best, current := 0, int(a.way.Load())
+	current := int(a.way.Load())
+	best := current
 	for i, h := range a.hits {
-		a.score[i] += float64(h)
-		if a.score[i] > a.score[best] {
+		d := float64(h - a.hits[current])
+		a.ahead[i] += d
+		a.spread[i] += d * d
+		if a.ahead[i] > a.ahead[best] {
 			best = i
 		}
 	}
-	if a.score[best]-a.score[current] > lead*a.total+1 {
+	if ahead := a.ahead[best]; ahead > lead*a.total+1 && ahead*ahead > surely*surely*a.spread[best] {
 		if best > current {
 			a.way.Store(int32(current + 1))
 		} else {
 			a.way.Store(int32(current - 1))
 		}
+		a.restartLocked()
+		return
 	}
 	a.period, a.hits = 0, [numSettings]int{}
 	a.total *= forgets
-	for i := range a.score {
-		a.score[i] *= forgets
+	for i := range a.ahead {
+		a.ahead[i] *= forgets
+		a.spread[i] *= forgets
 	}
 }
 

@@ -42,7 +42,7 @@ func TestAdaptationGoesOneStep(t *testing.T) {
 		a.period = 1000
 		a.chooseLocked()
 	}
-	for i, want := range []int32{1, 2, 3, 4, 4} {
+	for i, want := range []int32{0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3, 4, 4, 4, 4} { // three looks a step
 		look(100, 100, 100, 100, 500)
 		if way := a.way.Load(); way != want {
 			t.Errorf("look %d: setting %d, want %d", i, way, want)
@@ -62,6 +62,23 @@ func TestAdaptationGoesOneStep(t *testing.T) {
 	}
 	if way := a.way.Load(); way != 0 {
 		t.Errorf("setting %d, want 0", way)
+	}
+}
+
+// What a setting gains in a burst, and loses again, does not move to it.
+func TestAdaptationWaitsForMoreThanABurst(t *testing.T) {
+	a := new(adaptation)
+	a.init(1 << 20)
+	for i := range 100 {
+		a.hits = [numSettings]int{500, 450, 450, 450, 450, 450}
+		if i%10 == 0 {
+			a.hits[5] = 850
+		}
+		a.period = 1000
+		a.chooseLocked()
+		if way := a.way.Load(); way != 0 {
+			t.Fatalf("look %d: setting %d", i, way)
+		}
 	}
 }
 

@@ -17,11 +17,13 @@ package lru
 type setting struct {
 	window float64 // the window's share of the shard's bytes; 1: all of it, a plain clock
 	rotate bool    // a victim that wins against a candidate goes to the head
+	aging  int     // counts are halved after as many uses for each entry
 }
 
 // settings are in the order in which adaptation moves from one to the next.
-// (.01 for what is used often, .8 and 1 for what is used again soon.)
-var settings = [numSettings]setting{{.01, false}, {.03, true}, {.1, true}, {.3, true}, {.8, true}, {1, true}}
+// (.01 for what is used often for long, .03 for what is used often now, .8 and 1 for
+// what is used again soon.)
+var settings = [numSettings]setting{{.01, false, 40}, {.03, true, 10}, {.1, true, 20}, {.3, true, 20}, {.8, true, 20}, {1, true, 20}}
 
 const numSettings = 6
 
@@ -30,8 +32,7 @@ const (
 	chances        = 8   // second chances that one look for a victim gives
 	windowMoves    = 4   // entries that an Add moves out of a window that shrinks
 
-	agingUses    = 20 // counts are halved after as many uses for each entry
-	agingEntries = 256
+	agingEntries = 256 // counts age as in a shard of as many entries at least
 
 	// sizeWeight bounds by how much a difference in size outweighs one in use:
 	// however large, an entry that is used this many times as often may stay.
@@ -105,7 +106,7 @@ func (s *shard) foldLocked(e *Entry) {
 // usesLocked counts a use, and begins a new epoch after many.
 func (s *shard) usesLocked() {
 	s.uses++
-	if s.uses >= agingUses*max(s.entries, agingEntries) {
+	if s.uses >= s.mode().aging*max(s.entries, agingEntries) {
 		s.epoch++
 		s.uses /= 2
 	}
