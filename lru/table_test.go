@@ -101,7 +101,7 @@ func TestTableAgainstMap(t *testing.T) {
 			hashes := map[string]uint64{}
 			var list []string
 			for step := range 12_000 {
-				grow := step/2000%2 == 0 // then shrink, and so on
+				grow := step/1000%2 == 0 // then shrink, and so on
 				switch p := rng.IntN(10); {
 				case len(list) == 0 || grow == (p < 7):
 					key := fmt.Sprint("k", step)
