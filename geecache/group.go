@@ -9,6 +9,7 @@ import (
 	"unsafe"
 
 	"github.com/geecache/geecache/consistenthash"
+	"github.com/geecache/geecache/internal/plain"
 	"github.com/geecache/geecache/lru"
 	"github.com/geecache/geecache/singleflight"
 )
@@ -167,6 +168,9 @@ type Step struct {
 func (g *Group) Lookup(ctx context.Context, key string) (Result, error) {
 	self := g.node.cfg.ID
 	hash := consistenthash.Hash(key)
+	if ctx == plain.OnlyMemory {
+		return g.lookupPlain(hash, key)
+	}
 	start := time.Now()
 	if e, from := g.lookup(hash, key); e != nil {
 		a := answerOf(e, from, self)
@@ -234,12 +238,37 @@ func (g *Group) lookup(hash uint64, key string) (*lru.Entry, Origin) {
 	if e == nil {
 		return nil, from
 	}
+	g.countHit(from, hash, key)
+	return e, from
+}
+
+func (g *Group) countHit(from Origin, hash uint64, key string) {
 	c := g.hitCounters()
 	count := &c.main
 	if from == FromHot {
 		count = &c.hot
 	}
 	c.count(count, hash, key)
+}
+
+// lookupPlain is Lookup for answers that are given before net/http sees the
+// request: what it does not find is looked for, and counted, later.
+func (g *Group) lookupPlain(hash uint64, key string) (Result, error) {
+	e, from := g.peekPlain(hash, key)
+	if e == nil {
+		return Result{}, plain.ErrElsewhere
+	}
+	g.countHit(from, hash, key)
+	a := answerOf(e, from, g.node.cfg.ID)
+	return g.result(&a), nil
+}
+
+// peekPlain is peek for what may be answered plainly.
+func (g *Group) peekPlain(hash uint64, key string) (*lru.Entry, Origin) {
+	e, from := g.peek(hash, key)
+	if e == nil || e.Flags()&flagNotFound != 0 || len(e.Value()) > plain.MaxBody {
+		return nil, FromNone
+	}
 	return e, from
 }
 

@@ -64,12 +64,8 @@ func (n *Node) newServer() *http.Server {
 				n.streams.serveALPN(s, c, h)
 			},
 		},
-		ConnContext: listen.ConnContext,
-		ConnState: func(c net.Conn, state http.ConnState) {
-			if state == http.StateHijacked { // by a stream, which bounds each write
-				listen.Exact(c)
-			}
-		},
+		ConnContext:       listen.ConnContext,
+		ConnState:         listen.ConnState,
 		Protocols:         &protocols,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: min(n.cfg.MaxStreamRequests, maxHTTP2Streams)},
 		MaxHeaderBytes:    max(maxHeaderBytes, 16<<10+3*n.cfg.MaxKeyBytes), // a key's bytes may all be escaped
@@ -82,12 +78,13 @@ func (n *Node) newServer() *http.Server {
 
 // serve serves l until the node is closed.
 func (n *Node) serve(l net.Listener) {
-	l = listen.New(l, n.cfg.MaxConns)
+	bounded := listen.New(l, n.cfg.MaxConns)
+	bounded.SetEarly(listen.Early{Answer: n.answerPlain, Idle: idleTimeout, Write: writeTimeout})
 	var err error
 	if n.cfg.TLS != nil {
-		err = n.server.ServeTLS(l, "", "")
+		err = n.server.ServeTLS(bounded, "", "")
 	} else {
-		err = n.server.Serve(l)
+		err = n.server.Serve(bounded)
 	}
 	if !errors.Is(err, http.ErrServerClosed) {
 		n.log.Error("the node's port is served no more", "err", err)

@@ -61,11 +61,7 @@ const lengthByItself = 1 << 10
 // writeValue writes a Response of its field 1 alone, by hand: the value is not
 // copied, however many slow clients it is sent to.
 func writeValue(w http.ResponseWriter, r *http.Request, reply *PeerReply) {
-	var head []byte
-	if len(reply.Value) > 0 {
-		head = protowire.AppendTag(make([]byte, 0, 16), 1, protowire.BytesType)
-		head = protowire.AppendVarint(head, uint64(len(reply.Value)))
-	}
+	head := appendValueHead(make([]byte, 0, maxValueHead), reply.Value)
 	h := w.Header()
 	h["Content-Type"] = protobufHeader
 	if r.Method == http.MethodHead || len(reply.Value) > lengthByItself {
@@ -80,6 +76,18 @@ func writeValue(w http.ResponseWriter, r *http.Request, reply *PeerReply) {
 	if _, err := w.Write(head); err == nil {
 		_, _ = w.Write(reply.Value) // an error is the client's loss
 	}
+}
+
+// maxValueHead bounds what stands before a value in a Response.
+const maxValueHead = 16
+
+// appendValueHead appends what stands before a value in a Response.
+func appendValueHead(b, value []byte) []byte {
+	if len(value) == 0 {
+		return b
+	}
+	b = protowire.AppendTag(b, 1, protowire.BytesType)
+	return protowire.AppendVarint(b, uint64(len(value)))
 }
 
 // refuse answers with an error: a status, its code's name in a header, and a

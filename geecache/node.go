@@ -14,6 +14,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/geecache/geecache/internal/plain"
 )
 
 // A Node is one member of a cluster: an identity, a place on the ring, and
@@ -40,6 +42,7 @@ type Node struct {
 
 	streams *streamServer
 	server  *http.Server
+	dates   plain.Dater
 
 	stop chan struct{} // closed by Close
 	wg   sync.WaitGroup

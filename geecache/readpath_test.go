@@ -22,7 +22,7 @@ import (
 func TestRule1KeyIsHashedOnceAtTheDoor(t *testing.T) {
 	doors := map[string]bool{
 		"Get": true, "Lookup": true, "GetMany": true, // callers of this process
-		"answerNow": true, "answer": true, "AnswerClient": true, // peers: two steps of one request
+		"answerNow": true, "answer": true, "AnswerClient": true, "answerPlain": true, // peers: steps of one request
 		"Owners": true, "hashOf": true,
 		"each": true, "fetch": true, // GetMany's keys, once more for those that missed
 	}

@@ -1,27 +1,13 @@
 package listen
 
-import (
-	"context"
-	"net"
-	"net/http"
-)
+import "net/http"
 
-// net/http writes through a buffer of this size. A response that is larger goes
+// net/http reads and writes through buffers of this size. A response that is larger goes
 // out in two pieces, the buffer and the rest, if that is as large as the buffer.
 const bufferSize = 4096
 
 // HoldFrom is the size of a body from which on [Hold] is worth while.
 const HoldFrom = 2 * bufferSize
-
-type connKey struct{}
-
-// ConnContext is an http.Server's, and makes [Hold] work.
-func ConnContext(ctx context.Context, nc net.Conn) context.Context {
-	if c, ok := nc.(*conn); ok { // under TLS there are records to be filled, and it is not
-		return context.WithValue(ctx, connKey{}, c)
-	}
-	return ctx
-}
 
 // Hold makes the first two writes to a request's connection one call of the
 // system, until release is called. Call it around one Write of a large body.

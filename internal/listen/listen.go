@@ -1,5 +1,6 @@
-// Package listen accepts connections up to a number, and keeps their deadlines
-// at the cost of a store. It knows nothing of what is spoken on them.
+// Package listen accepts connections up to a number, keeps their deadlines at
+// the cost of a store, and has requests answered before an http.Server sees them.
+// It knows nothing of what is spoken on them.
 //
 // An http.Server with timeouts sets half a dozen deadlines for each request, and each
 // resets a timer of the runtime. Here a deadline is a number that a sweep looks
@@ -29,7 +30,9 @@ type Listener struct {
 	start time.Time
 	now   atomic.Int64 // nanoseconds since start, at the last sweep
 
+	early   Early
 	buffers sync.Pool // of *[bufferSize]byte
+	answers sync.Pool // of *[]byte
 
 	mu    sync.Mutex // guards conns, sweep
 	conns map[*conn]struct{}
@@ -42,6 +45,7 @@ func New(l net.Listener, most int) *Listener {
 	return &Listener{
 		Listener: l, most: int64(most), start: time.Now(), conns: make(map[*conn]struct{}),
 		buffers: sync.Pool{New: func() any { return new([bufferSize]byte) }},
+		answers: sync.Pool{New: func() any { return new(make([]byte, 0, bufferSize)) }},
 	}
 }
 
@@ -119,6 +123,12 @@ type conn struct {
 	exact       atomic.Bool
 	closed      atomic.Bool
 
+	// Of the goroutine that serves: see Early.
+	between atomic.Bool  // nothing of a request was read
+	phase   atomic.Int32 // also of who closes
+	begun   bool         // bytes have come
+	plain   bool         // and they look like requests
+
 	// Of the goroutine that writes: see Hold.
 	held   *[bufferSize]byte
 	holds  int
@@ -149,8 +159,7 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	return c.write.set(c.l.at(t), t)
 }
 
-// Close implements net.Conn.
-func (c *conn) Close() error {
+func (c *conn) close() error {
 	if !c.closed.Swap(true) {
 		c.l.forget(c)
 		c.l.open.Add(-1)

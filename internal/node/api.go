@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/internal/plain"
 )
 
 // The headers of the API. Errors have the name of their geecache.Code in
@@ -90,6 +91,7 @@ type API struct {
 
 	guard    *guard
 	digests  digests
+	dates    plain.Dater
 	inFlight atomic.Int64
 	refused  atomic.Int64
 }

@@ -209,6 +209,7 @@ func (p *Process) newServer(onNode *handler) *http.Server {
 	return &http.Server{
 		Handler:           h,
 		ConnContext:       listen.ConnContext,
+		ConnState:         listen.ConnState,
 		Protocols:         &protocols,
 		HTTP2:             p.grpc.HTTP2Config(),
 		MaxHeaderBytes:    max(maxHeaderBytes, 16<<10+3*p.cfg.MaxKeyBytes), // a key's bytes may all be escaped
@@ -232,8 +233,10 @@ func (p *Process) start(ctx context.Context) error {
 		p.log.Info("memory is limited", "limit", g.limit, "gomemlimit", debug.SetMemoryLimit(-1), "caches", p.cacheBytes())
 	}
 	if p.server != nil {
+		l := listen.New(p.listener, maxAPIConns)
+		l.SetEarly(listen.Early{Answer: p.api.answerPlain, Idle: idleTimeout, Write: writeTimeout})
 		p.wg.Go(func() {
-			if err := p.server.Serve(listen.New(p.listener, maxAPIConns)); !errors.Is(err, http.ErrServerClosed) {
+			if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				p.log.Error("the API is served no more", "err", err)
 			}
 		})
