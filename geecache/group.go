@@ -64,7 +64,7 @@ func (g *Group) hitCounters() *hitCounters {
 type hitCounters struct {
 	main, hot, served atomic.Int64
 	top               topCounter
-	_                 [80]byte // to two cache lines: adjacent lines are fetched together
+	_                 [72]byte // to two cache lines: adjacent lines are fetched together
 }
 
 // askCounters are what each miss on a peer's key counts, spread like hits.
