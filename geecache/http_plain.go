@@ -19,8 +19,8 @@ func (n *Node) answerPlain(request, buf []byte) ([]byte, bool) {
 	if !ok {
 		return nil, false
 	}
-	name, key, ok := strings.Cut(path, "/")
-	if !ok {
+	name, key, err := splitPath(path, strings.Contains(path, "%"))
+	if err != nil {
 		return nil, false
 	}
 	g := n.Group(name)

@@ -33,7 +33,7 @@ func TestHTTPPlainIsTheSame(t *testing.T) {
 	if err := n.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"", "Tom", "a/../b", "ttl", "a=b:c@d"} {
+	for _, key := range []string{"", "Tom", "a/../b", "ttl", "a=b:c@d", "a%2Fb", "a%20b", "%ff!*"} {
 		target := "/_geecache/g/" + key
 		ask := func() *http.Response {
 			w := httptest.NewRecorder()

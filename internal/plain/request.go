@@ -8,8 +8,8 @@ import "bytes"
 // A Request is a GET without a body, on a connection that is kept, whose headers
 // change nothing about the answer.
 type Request struct {
-	Path  string // without escapes
-	Query string // as it came
+	Path  string // as it came, its escapes with it
+	Query string // the same
 }
 
 // Parse reads a request, which has to be all of b. It is narrower than the
@@ -25,10 +25,23 @@ func Parse(b []byte) (r Request, ok bool) {
 		return r, false
 	}
 	path, query, asks := bytes.Cut(target, []byte("?"))
-	if !all(path, inPath) || !all(query, inQuery) || asks && len(query) == 0 || !plainHeader(b) {
+	if !all(path, inPath) || !escapes(path) || !all(query, inQuery) || asks && len(query) == 0 || !plainHeader(b) {
 		return r, false
 	}
 	return Request{"/" + string(path), string(query)}, true
+}
+
+// escapes reports whether each '%' begins an escape.
+func escapes(path []byte) bool {
+	for {
+		i := bytes.IndexByte(path, '%')
+		if i < 0 {
+			return true
+		}
+		if path = path[i+1:]; len(path) < 2 || !all(path[:2], inHex) {
+			return false
+		}
+	}
 }
 
 // plainHeader reports whether b is a header, complete and with its last line's
@@ -107,11 +120,12 @@ func kindOf(name []byte) kind {
 type class uint8
 
 const (
-	inPath  class = 1 << iota // what no path escapes
+	inPath  class = 1 << iota // what a path has, escapes with it
 	inQuery                   // visible, and no '#'
 	inValue                   // of a header
 	inName
 	inHost
+	inHex
 )
 
 var classes = func() (t [256]class) {
@@ -121,7 +135,8 @@ var classes = func() (t [256]class) {
 		}
 	}
 	const alnum = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
-	add(inPath, alnum+"-_.~/$&+,:;=@")
+	add(inPath, alnum+"-_.~/$&+,:;=@!*'()%")
+	add(inHex, "0123456789abcdefABCDEF")
 	add(inName, alnum+"-")
 	add(inHost, alnum+"-._:[]")
 	add(inValue, "\t ")

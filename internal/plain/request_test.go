@@ -17,6 +17,7 @@ var plainRequests = []struct{ request, path, query string }{
 	{"GET /api?key=Tom HTTP/1.1\r\nHost: h\r\n\r\n", "/api", "key=Tom"},
 	{"GET /api?key=a%2Fb+c&group=g?x HTTP/1.1\r\nhost:127.0.0.1:80\r\n\r\n", "/api", "key=a%2Fb+c&group=g?x"},
 	{"GET /_geecache/scores/a//b/.. HTTP/1.1\r\n" + browser, "/_geecache/scores/a//b/..", ""},
+	{"GET /a%20b%2f%C3!*'() HTTP/1.1\r\nHost: h\r\n\r\n", "/a%20b%2f%C3!*'()", ""},
 	{"GET / HTTP/1.1\r\nHost: [::1]:80\r\nCONNECTION: Keep-Alive \r\n\r\n", "/", ""},
 }
 
@@ -25,8 +26,8 @@ var otherRequests = []string{
 	"", "G", "GET /", "GET / HTTP/1.1\r\n", "GET / HTTP/1.1\r\nHost: h\r\n", "GET / HTTP/1.1\r\n\r\n", "GET / HTTP/1.1\n\n",
 	"HEAD / HTTP/1.1\r\nHost: h\r\n\r\n", "get / HTTP/1.1\r\nHost: h\r\n\r\n", "POST / HTTP/1.1\r\nHost: h\r\n\r\n",
 	"GET / HTTP/1.0\r\nHost: h\r\n\r\n", "GET  / HTTP/1.1\r\nHost: h\r\n\r\n", "GET /  HTTP/1.1\r\nHost: h\r\n\r\n",
-	"GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a%20b HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
-	"GET /a! HTTP/1.1\r\nHost: h\r\n\r\n", "GET /? HTTP/1.1\r\nHost: h\r\n\r\n", "GET /?\x00 HTTP/1.1\r\nHost: h\r\n\r\n",
+	"GET http://h/ HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a%2 HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a%zzb HTTP/1.1\r\nHost: h\r\n\r\n", "GET /a#b HTTP/1.1\r\nHost: h\r\n\r\n",
+	"GET /a\" HTTP/1.1\r\nHost: h\r\n\r\n", "GET /? HTTP/1.1\r\nHost: h\r\n\r\n", "GET /?\x00 HTTP/1.1\r\nHost: h\r\n\r\n",
 	"GET /\xff HTTP/1.1\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\n\r\nGET / HTTP/1.1\r\nHost: h\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: h\r\nHost: h\r\n\r\n", "GET / HTTP/1.1\r\nHost: \r\n\r\n", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n",
 	"GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n", "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n",
@@ -75,7 +76,7 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%q: net/http leaves %q", b, rest)
 		}
 		u := want.URL
-		if r.Path != u.Path || u.RawPath != "" || r.Query != u.RawQuery || u.ForceQuery || u.Host != "" || u.Fragment != "" {
+		if r.Path != u.EscapedPath() || r.Query != u.RawQuery || u.ForceQuery || u.Host != "" || u.Fragment != "" {
 			t.Errorf("%q: %+v, want %+v", b, r, u)
 		}
 		if want.Method != "GET" || want.Proto != "HTTP/1.1" || want.Close || want.Body != http.NoBody || want.Host == "" {
