@@ -33,7 +33,8 @@ func (n *Node) AnswerClient(ctx context.Context, group, key string) PeerReply {
 		return reply
 	}
 	g := n.Group(group)
-	a, err := g.resolve(ctx, hashOf(key), key, true)
+	var a answer
+	err := g.resolve(ctx, hashOf(key), key, true, &a)
 	return n.replyOf(g, &a, err, start)
 }
 

@@ -18,33 +18,33 @@ func (g *Group) fetchTimeout() time.Duration { return 2*g.cfg.LoadTimeout + fetc
 // fetch asks a key's owner over its stream, together with whoever asks for the
 // key at the same time. An error that wraps ErrPeerTrouble says that a stand-in
 // is to be asked.
-func (g *Group) fetch(ctx context.Context, p *placement, owner *member, hash uint64, key string) (answer, error) {
+func (g *Group) fetch(ctx context.Context, p *placement, owner *member, hash uint64, key string, a *answer) error {
 	if ctx.Err() != nil {
-		return answer{}, context.Cause(ctx)
+		return context.Cause(ctx)
 	}
-	reply, lead, err := owner.stream.fetch(ctx, &fetch{
+	f := fetch{
 		PeerRequest: PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch},
 		hash:        hash, limit: g.fetchTimeout(), count: &g.asks[hash%hitShards],
-	})
-	if err != nil || reply.Code != CodeOK {
+	}
+	err := owner.stream.fetch(ctx, &f)
+	if err != nil || f.reply.Code != CodeOK {
 		if err != nil && ctx.Err() != nil {
-			return answer{}, context.Cause(ctx)
+			return context.Cause(ctx)
 		}
 		if errors.Is(err, errNoReply) {
-			return answer{}, g.flightErr(err)
+			return g.flightErr(err)
 		}
-		if err = owner.judge(&reply, err, lead); err != nil {
-			if lead {
+		if err = owner.judge(&f.reply, err, f.lead); err != nil {
+			if f.lead {
 				g.peerErrors.Add(1)
 			}
-			return answer{}, err
+			return err
 		}
 	}
-	a, err := g.received(hash, key, &reply, owner, lead)
-	if err != nil {
-		return answer{}, err
+	if err := g.received(hash, key, &f.reply, owner, f.lead, a); err != nil {
+		return err
 	}
-	return a, a.err()
+	return a.err()
 }
 
 // fetchSlowly is a fetch flight for what is not the rule: the owner has been found
@@ -119,28 +119,30 @@ func (g *Group) try(ctx context.Context, p *placement, m *member, hash uint64, k
 		}
 		return answer{}, err
 	}
-	return g.received(hash, key, &reply, m, true)
+	var a answer
+	err = g.received(hash, key, &reply, m, true, &a)
+	return a, err
 }
 
 // received turns a peer's reply into an answer or an error. lead says that it is
 // this caller that may keep a hot copy.
-func (g *Group) received(hash uint64, key string, reply *PeerReply, m *member, lead bool) (answer, error) {
+func (g *Group) received(hash uint64, key string, reply *PeerReply, m *member, lead bool, a *answer) error {
 	switch reply.Code {
 	case CodeDeadline, CodeCanceled: // the flight's there, not the caller's
 		reply.Code = CodeLoadTimeout
 	case CodeOK, CodeNotFound:
-		a := g.answerOfReply(reply, m.peer.ID)
+		g.answerOfReply(reply, m.peer.ID, a)
 		if lead && a.keep && g.cfg.HotTTL > 0 && g.node.cfg.Rand() < g.cfg.HotShare {
-			g.keepHot(hash, key, &a)
+			g.keepHot(hash, key, a)
 		}
-		return a, nil
+		return nil
 	}
-	return answer{}, &RemoteError{Node: m.peer.ID, Code: reply.Code, Message: reply.Message, RetryAfter: reply.RetryAfter}
+	return &RemoteError{Node: m.peer.ID, Code: reply.Code, Message: reply.Message, RetryAfter: reply.RetryAfter}
 }
 
-// answerOfReply returns the answer that a reply with CodeOK or CodeNotFound is.
-func (g *Group) answerOfReply(reply *PeerReply, node string) answer {
-	a := answer{
+// answerOfReply makes a the answer that a reply with CodeOK or CodeNotFound is.
+func (g *Group) answerOfReply(reply *PeerReply, node string, a *answer) {
+	*a = answer{
 		value: reply.Value, notFound: reply.Code == CodeNotFound, version: reply.Version,
 		from: FromPeer, node: node, peer: reply.From, took: reply.Took,
 		keep: reply.TTL >= 0,
@@ -149,7 +151,6 @@ func (g *Group) answerOfReply(reply *PeerReply, node string) answer {
 		a.setTTL(reply.TTL, g.node.clock.exact())
 	}
 	g.node.versions.see(reply.Version)
-	return a
 }
 
 // timeLeft returns how long it is until ctx's deadline, as it travels to a

@@ -90,7 +90,8 @@ func (m *many) each(ctx context.Context, keys []string) {
 		slots <- struct{}{}
 		wg.Go(func() {
 			defer func() { <-slots }()
-			a, err := m.g.miss(ctx, consistenthash.Hash(key), key)
+			var a answer
+			err := m.g.miss(ctx, consistenthash.Hash(key), key, &a)
 			m.put(key, &a, err)
 		})
 	}
@@ -120,7 +121,7 @@ func (m *many) fetch(ctx context.Context, p *placement, owner *member, keys []st
 		var a answer
 		err := errs[i]
 		if err == nil {
-			a, err = g.received(consistenthash.Hash(key), key, &replies[i], owner, true)
+			err = g.received(consistenthash.Hash(key), key, &replies[i], owner, true, &a)
 		}
 		if err == nil {
 			err = a.err()

@@ -199,5 +199,7 @@ func (g *Group) askPrevious(ctx context.Context, hash uint64, key string) (answe
 		return answer{}, false
 	}
 	g.handoverHits.Add(1)
-	return g.answerOfReply(&reply, m.peer.ID), true
+	var a answer
+	g.answerOfReply(&reply, m.peer.ID, &a)
+	return a, true
 }

@@ -120,13 +120,15 @@ func (c *streamClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, er
 
 // fetch is Get on behalf of several callers, who share one request; see
 // clientConn.fetch. Only a peer that is up is asked.
-func (c *streamClient) fetch(ctx context.Context, f *fetch) (reply PeerReply, lead bool, err error) {
+func (c *streamClient) fetch(ctx context.Context, f *fetch) error {
 	if reply, bad := unsendable(&f.PeerRequest); bad {
-		return reply, true, nil
+		f.reply, f.lead = reply, true
+		return nil
 	}
 	st := c.current.Load()
 	if st.state != peerUp {
-		return PeerReply{}, true, c.trouble(fmt.Errorf("it is %s", st.state))
+		f.lead = true
+		return c.trouble(fmt.Errorf("it is %s", st.state))
 	}
 	return st.conn.fetch(ctx, f)
 }

@@ -80,22 +80,25 @@ func (t *flightTable) remove(s *singleCall) {
 	}
 }
 
-// A fetch is what a caller who fetches a key says of it.
+// A fetch is what a caller who fetches a key says of it, and what it gets.
 type fetch struct {
 	PeerRequest
 	hash  uint64
 	limit time.Duration // after which all who share the request give up; 0: none
 	count *askCounters
+
+	reply PeerReply
+	lead  bool // of all who shared the request, this caller does what is to be done once
 }
 
 // fetch is get for one of many callers: those who ask for the same key of the
-// same group at the same time share one request. lead says that, of all who
-// shared it, this caller does what is to be done once.
-func (cc *clientConn) fetch(ctx context.Context, f *fetch) (reply PeerReply, lead bool, err error) {
+// same group at the same time share one request.
+func (cc *clientConn) fetch(ctx context.Context, f *fetch) error {
 	s := cc.client.newCall()
 	if err := cc.lock(ctx); err != nil {
 		cc.client.calls.Put(s)
-		return reply, true, err
+		f.lead = true
+		return err
 	}
 	watcher := cc.sharedLocked(ctx)
 	s.watcher = watcher
@@ -125,9 +128,10 @@ func (cc *clientConn) fetch(ctx context.Context, f *fetch) (reply PeerReply, lea
 			cc.leaveFlight(ctx, s)
 		}
 	}
-	reply, lead, err = s.reply, s.lead, s.err
+	f.reply, f.lead = s.reply, s.lead
+	err := s.err
 	cc.client.putCall(s)
-	return reply, lead, err
+	return err
 }
 
 // leaveFlight takes a caller out of its flight because its context has ended. If

@@ -31,7 +31,9 @@ func startFetch(t *testing.T, c *streamClient, key string, limit time.Duration) 
 	ctx, leave := context.WithCancel(t.Context())
 	f := &fetcher{leave: leave}
 	go func() {
-		f.reply, f.lead, f.err = c.fetch(ctx, fetchOf(key, limit))
+		req := fetchOf(key, limit)
+		f.err = c.fetch(ctx, req)
+		f.reply, f.lead = req.reply, req.lead
 		f.done = true
 	}()
 	return f
@@ -192,7 +194,7 @@ func TestFetchersThatShareAContextLeaveTogether(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		var left atomic.Int64
 		get := func(key string) {
-			if _, _, err := c.fetch(ctx, fetchOf(key, 0)); errors.Is(err, context.Canceled) {
+			if err := c.fetch(ctx, fetchOf(key, 0)); errors.Is(err, context.Canceled) {
 				left.Add(1)
 			}
 		}
@@ -352,10 +354,11 @@ func TestFetchersComeAndGo(t *testing.T) {
 			for range 300 {
 				key := fmt.Sprint("k", rand.IntN(5))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(400))*time.Microsecond)
-				reply, _, err := c.fetch(ctx, fetchOf(key, time.Minute))
+				f := fetchOf(key, time.Minute)
+				err := c.fetch(ctx, f)
 				switch {
-				case err == nil && string(reply.Value) != key:
-					t.Errorf("key %s has the value %q", key, reply.Value)
+				case err == nil && string(f.reply.Value) != key:
+					t.Errorf("key %s has the value %q", key, f.reply.Value)
 				case err != nil && !errors.Is(err, context.DeadlineExceeded):
 					t.Error(err)
 				}
