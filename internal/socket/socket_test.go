@@ -31,7 +31,10 @@ func pair(t *testing.T) (near, far *net.TCPConn, s net.Conn) {
 	}
 	t.Cleanup(func() { a.Close(); b.Close() })
 	near, far = a.(*net.TCPConn), b.(*net.TCPConn)
-	return near, far, New(near)
+	if s = New(near); s == net.Conn(near) {
+		t.Skip("here the net package itself reads and writes, as with the race detector")
+	}
+	return near, far, s
 }
 
 func TestWhatIsWrittenArrives(t *testing.T) {

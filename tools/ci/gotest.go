@@ -99,8 +99,28 @@ func race(ctx context.Context, w *workspace) error {
 			never = append(never, pkg+": "+name)
 		}
 	}
-	if len(never) > 0 {
-		return fmt.Errorf("these tests skip, so nobody runs them:\n  %s", strings.Join(never, "\n  "))
+	return noneSkip(never)
+}
+
+// sockets runs the tests of what uses internal/socket, which does nothing under
+// the race detector.
+func sockets(ctx context.Context, w *workspace) error {
+	skipped, err := goTest(ctx, w, "-shuffle=on", "-timeout=10m", "./geecache", "./internal/...", "./e2e")
+	if err != nil {
+		return err
+	}
+	var never []string
+	for _, pkg := range slices.Sorted(maps.Keys(skipped)) {
+		for _, name := range skipped[pkg] {
+			never = append(never, pkg+": "+name)
+		}
+	}
+	return noneSkip(never)
+}
+
+func noneSkip(tests []string) error {
+	if len(tests) > 0 {
+		return fmt.Errorf("these tests skip, so nobody runs them:\n  %s", strings.Join(tests, "\n  "))
 	}
 	return nil
 }

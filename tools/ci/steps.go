@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race",
+			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race", "sockets",
 		}},
 	}
 }
@@ -56,6 +56,7 @@ func allSteps() []step {
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
 		{"race", "all tests, with the race detector, in random order", "mend what fails, or give a test that skips what it needs; -shuffle=N with the number printed repeats an order", race},
+		{"sockets", "the tests of all that talks over the network, built as for users: with the race detector it reads and writes in another way", "mend what fails; -shuffle=N with the number printed repeats an order", sockets},
 		{"unit", "all tests that need only Go", "mend what fails; -shuffle=N with the number printed repeats an order", unit},
 	}
 }
