@@ -3,7 +3,6 @@ package geecache
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -26,45 +25,40 @@ const manyBatch = 4096
 // *KeyError for each such key (errors.Is works on the whole, and a key that does
 // not exist is an error that wraps ErrNotFound). The map is the caller's.
 func (g *Group) GetMany(ctx context.Context, keys ...string) (map[string]ByteView, error) {
-	m := many{g: g, values: make(map[string]ByteView, len(keys))}
-	p := g.node.place()
-	remote := make(map[*member][]string)
+	m := many{g: g, p: g.node.place(), values: make(map[string]ByteView, len(keys))}
+	remote := make(map[*member]*batch)
 	var local []string
-	seen := make(map[string]struct{}, len(keys))
 	for _, key := range keys {
-		if _, again := seen[key]; again {
+		if _, again := m.values[key]; again {
 			continue
 		}
-		seen[key] = struct{}{}
+		m.values[key] = ByteView{} // until it is put
 		hash := consistenthash.Hash(key)
 		if e, from := g.lookup(hash, key); e != nil {
 			a := answerOf(e, from, "")
-			m.put(key, &a, a.err())
+			m.putLocked(key, &a, a.err())
 			continue
 		}
-		owner := p.owner(hash)
+		owner := m.p.owner(hash)
 		if owner == nil || owner.self || !owner.usable() || g.checkKey(key) != nil {
 			local = append(local, key)
-		} else {
-			remote[owner] = append(remote[owner], key)
+			continue
 		}
+		b := remote[owner]
+		if b == nil {
+			b = &batch{owner: owner}
+			remote[owner] = b
+		}
+		b.add(hash, key)
 	}
-	var wg sync.WaitGroup
-	for owner, keys := range remote {
-		wg.Go(func() {
-			for batch := range slices.Chunk(keys, manyBatch) {
-				m.fetch(ctx, p, owner, batch)
-			}
-		})
-	}
-	m.each(ctx, local)
-	wg.Wait()
+	m.ask(ctx, remote, local)
 	return m.values, errors.Join(m.errs...)
 }
 
 // many gathers the answers of one GetMany.
 type many struct {
 	g *Group
+	p *placement
 
 	mu     sync.Mutex // guards what follows
 	values map[string]ByteView
@@ -74,7 +68,12 @@ type many struct {
 func (m *many) put(key string, a *answer, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.putLocked(key, a, err)
+}
+
+func (m *many) putLocked(key string, a *answer, err error) {
 	if err != nil {
+		delete(m.values, key)
 		m.errs = append(m.errs, &KeyError{Key: key, Err: err})
 		return
 	}
@@ -98,36 +97,97 @@ func (m *many) each(ctx context.Context, keys []string) {
 	wg.Wait()
 }
 
-// fetch asks the owner of keys for all of them in one round trip. It does not
-// join fetch flights: the owner's load flights make one load of a key anyway.
-func (m *many) fetch(ctx context.Context, p *placement, owner *member, keys []string) {
-	g := m.g
-	reqs := make([]PeerRequest, len(keys))
-	for i, key := range keys {
-		reqs[i] = PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch, Timeout: timeLeft(ctx)}
+// A batch is the keys that one peer owns.
+type batch struct {
+	owner  *member
+	keys   []string
+	hashes []uint64
+	start  time.Time
+}
+
+func (b *batch) add(hash uint64, key string) {
+	b.keys, b.hashes = append(b.keys, key), append(b.hashes, hash)
+}
+
+// part returns keys from one on, up to another.
+func (b *batch) part(from, to int) *batch {
+	return &batch{owner: b.owner, keys: b.keys[from:to], hashes: b.hashes[from:to]}
+}
+
+// ask asks the peers for what they own, and resolves the other keys, all at
+// the same time. It does not join fetch flights: the owner's load flights make one
+// load of a key anyway.
+func (m *many) ask(ctx context.Context, remote map[*member]*batch, local []string) {
+	var (
+		wg   sync.WaitGroup
+		wait = newCallWaiter()
+		sent []*manyCall
+		to   []*batch
+	)
+	for owner, b := range remote {
+		if owner.stream == nil || len(b.keys) > manyBatch {
+			wg.Go(func() { m.askOne(ctx, b) })
+			continue
+		}
+		reqs := m.begin(ctx, b)
+		owner.beginMany(len(reqs))
+		sent, to = append(sent, owner.stream.sendMany(ctx, reqs, wait)), append(to, b)
 	}
-	asks := &g.asks[len(keys)%hitShards]
-	asks.peerRequests.Add(int64(len(keys)))
-	start := time.Now()
-	replies, errs := owner.askMany(ctx, reqs)
+	m.each(ctx, local)
+	wait.await(ctx, sent)
+	for i, b := range to {
+		replies, errs := sent[i].results()
+		b.owner.endMany(ctx, replies, errs)
+		m.end(ctx, b, replies, errs)
+	}
+	wg.Wait()
+}
+
+// askOne asks one peer, batch by batch.
+func (m *many) askOne(ctx context.Context, all *batch) {
+	for i := 0; i < len(all.keys); i += manyBatch {
+		b := all.part(i, min(i+manyBatch, len(all.keys)))
+		replies, errs := b.owner.askMany(ctx, m.begin(ctx, b))
+		m.end(ctx, b, replies, errs)
+	}
+}
+
+// begin returns the requests of a batch, and counts them.
+func (m *many) begin(ctx context.Context, b *batch) []PeerRequest {
+	reqs := make([]PeerRequest, len(b.keys))
+	timeout := timeLeft(ctx)
+	for i, key := range b.keys {
+		reqs[i] = PeerRequest{Group: m.g.name, Key: key, Mode: ModeOwner, Epoch: m.p.epoch, Timeout: timeout}
+	}
+	b.start = time.Now()
+	m.g.asks[b.hashes[0]%hitShards].peerRequests.Add(int64(len(reqs)))
+	return reqs
+}
+
+// end takes the replies to a batch in. What its owner was in trouble for is asked
+// of its stand-ins.
+func (m *many) end(ctx context.Context, b *batch, replies []PeerReply, errs []error) {
+	g := m.g
 	var again []string
-	for i, key := range keys {
-		if errs[i] != nil && ctx.Err() == nil { // the owner is in trouble: its stand-in is asked
+	m.mu.Lock()
+	for i, key := range b.keys {
+		err := errs[i]
+		if err != nil && ctx.Err() == nil {
 			g.peerErrors.Add(1)
 			again = append(again, key)
 			continue
 		}
-		asks.misses.Add(1)
+		g.asks[b.hashes[i]%hitShards].misses.Add(1)
 		var a answer
-		err := errs[i]
 		if err == nil {
-			err = g.received(consistenthash.Hash(key), key, &replies[i], owner, true, &a)
+			err = g.received(b.hashes[i], key, &replies[i], b.owner, true, &a)
 		}
 		if err == nil {
 			err = a.err()
 		}
-		g.observeMiss(ctx, start, err)
-		m.put(key, &a, err)
+		g.observeMiss(ctx, b.start, err)
+		m.putLocked(key, &a, err)
 	}
+	m.mu.Unlock()
 	m.each(ctx, again)
 }

@@ -84,15 +84,23 @@ func (m *member) judge(reply *PeerReply, err error, count bool) error {
 // askMany sends several requests in one round trip. Each has an error of its
 // own: the member is in trouble, or ctx ended.
 func (m *member) askMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	n := int64(len(reqs))
-	m.requests.Add(n)
-	m.inFlight.Add(n)
+	m.beginMany(len(reqs))
 	replies, errs := m.client.GetMany(ctx, reqs)
-	m.inFlight.Add(-n)
+	m.endMany(ctx, replies, errs)
+	return replies, errs
+}
+
+// beginMany and endMany are the parts of askMany before and after the asking.
+func (m *member) beginMany(n int) {
+	m.requests.Add(int64(n))
+	m.inFlight.Add(int64(n))
+}
+
+func (m *member) endMany(ctx context.Context, replies []PeerReply, errs []error) {
+	m.inFlight.Add(-int64(len(errs)))
 	for i := range errs {
 		errs[i] = m.judge(&replies[i], errs[i], ctx.Err() == nil)
 	}
-	return replies, errs
 }
 
 // stateText names the connection's state.

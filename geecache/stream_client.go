@@ -149,28 +149,10 @@ func (c *streamClient) putCall(s *singleCall) {
 
 // GetMany implements [PeerClient].
 func (c *streamClient) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	replies, errs := make([]PeerReply, len(reqs)), make([]error, len(reqs))
-	if len(reqs) == 0 {
-		return replies, errs
-	}
-	conn, err := c.conn(ctx)
-	if err != nil {
-		for i := range errs {
-			errs[i] = err
-		}
-		return replies, errs
-	}
-	unsent := make(map[int]PeerReply)
-	for i := range reqs {
-		if reply, bad := unsendable(&reqs[i]); bad {
-			unsent[i], errs[i] = reply, errUnsent
-		}
-	}
-	conn.getMany(ctx, reqs, replies, errs)
-	for i, reply := range unsent {
-		replies[i], errs[i] = reply, nil
-	}
-	return replies, errs
+	wait := newCallWaiter()
+	sent := c.sendMany(ctx, reqs, wait)
+	wait.await(ctx, []*manyCall{sent})
+	return sent.results()
 }
 
 // errUnsent marks a request that is answered without being sent.

@@ -33,6 +33,15 @@ func (w *callWaiter) end() {
 	}
 }
 
+// leave is called by the waiter itself, which has taken so many of its calls out of
+// the table. Those that were no longer there are being ended at this moment: it waits
+// until they are, since they may not be used again before.
+func (w *callWaiter) leave(removed int32) {
+	if removed == 0 || w.left.Add(-removed) > 0 {
+		<-w.done
+	}
+}
+
 // A clientConn is one connection of a streamClient, after the handshake. It ends
 // once, with an error, and is not used again.
 //
@@ -129,39 +138,12 @@ func (cc *clientConn) get(ctx context.Context, req *PeerRequest) (PeerReply, err
 		select {
 		case <-s.done:
 		case <-ctx.Done():
-			cc.leave(ctx, []*call{&s.call}, &s.callWaiter)
+			cc.leave(ctx, &s.call)
 		}
 	}
 	reply, err := s.reply, s.err
 	cc.client.putCall(s)
 	return reply, err
-}
-
-// getMany sends several requests and waits for all their replies. Requests that
-// have an error already are left out.
-func (cc *clientConn) getMany(ctx context.Context, reqs []PeerRequest, replies []PeerReply, errs []error) {
-	wait := &callWaiter{done: make(chan struct{}, 1)}
-	wait.left.Store(1) // this goroutine's own, until all have been sent
-	calls := make([]call, len(reqs))
-	cc.sendMany(ctx, reqs, calls, errs, wait)
-	if wait.left.Add(-1) > 0 {
-		select {
-		case <-wait.done:
-		case <-ctx.Done():
-			pending := make([]*call, 0, len(calls))
-			for i := range calls {
-				if calls[i].id != 0 {
-					pending = append(pending, &calls[i])
-				}
-			}
-			cc.leave(ctx, pending, wait)
-		}
-	}
-	for i := range calls {
-		if errs[i] == nil {
-			replies[i], errs[i] = calls[i].reply, calls[i].err
-		}
-	}
 }
 
 // sendMany sends the requests, in one write unless they exceed what is gathered.
@@ -278,28 +260,38 @@ func (cc *clientConn) take(id uint64) *call {
 	return cc.takeLocked(id)
 }
 
-// leave takes a caller's calls out of the table because its context has ended,
-// and tells the peer. A call that is no longer there is being ended by read at
-// this moment; leave waits until it is, since it may not be used again before.
-func (cc *clientConn) leave(ctx context.Context, calls []*call, wait *callWaiter) {
-	removed := int32(0)
+// leave takes a caller's call out of the table because its context has ended, and
+// tells the peer.
+func (cc *clientConn) leave(ctx context.Context, k *call) {
 	cc.w.mu.Lock()
-	for _, k := range calls {
-		if cc.takeLocked(k.id) != nil {
-			k.err = ctx.Err()
-			removed++
-			if cc.w.err == nil {
-				cc.w.buf = appendNumber(cc.w.buf, kindCancel, k.id)
-			}
+	removed := cc.removeLocked(ctx, k)
+	cc.w.mu.Unlock()
+	k.waiter.leave(removed)
+}
+
+// removeMany is the same for several calls, but for the waiting. It returns how many
+// were still in the table.
+func (cc *clientConn) removeMany(ctx context.Context, calls []call) (removed int32) {
+	cc.w.mu.Lock()
+	defer cc.w.mu.Unlock()
+	for i := range calls {
+		if calls[i].id != 0 {
+			removed += cc.removeLocked(ctx, &calls[i])
 		}
 	}
-	if removed > 0 {
+	return removed
+}
+
+func (cc *clientConn) removeLocked(ctx context.Context, k *call) (removed int32) {
+	if cc.takeLocked(k.id) == nil {
+		return 0
+	}
+	k.err = ctx.Err()
+	if cc.w.err == nil {
+		cc.w.buf = appendNumber(cc.w.buf, kindCancel, k.id)
 		cc.w.postLocked()
 	}
-	cc.w.mu.Unlock()
-	if removed == 0 || wait.left.Add(-removed) > 0 {
-		<-wait.done
-	}
+	return 1
 }
 
 // fail ends the connection, and with err all calls that wait.
