@@ -26,30 +26,41 @@ func (g *Group) fetch(ctx context.Context, p *placement, owner *member, hash uin
 		PeerRequest: PeerRequest{Group: g.name, Key: key, Mode: ModeOwner, Epoch: p.epoch},
 		hash:        hash, limit: g.fetchTimeout(), count: &g.asks[hash%hitShards],
 	}
-	err := owner.stream.fetch(ctx, &f)
-	if err != nil || f.reply.Code != CodeOK {
-		if err != nil && ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if errors.Is(err, errNoReply) {
-			return g.flightErr(err)
-		}
-		if err = owner.judge(&f.reply, err, f.lead); err != nil {
-			if f.lead {
-				g.peerErrors.Add(1)
-			}
-			return err
-		}
+	call, err := owner.stream.fetch(ctx, &f)
+	if err != nil {
+		return g.fetchFailed(ctx, owner, nil, err, true)
 	}
-	if err := g.received(hash, key, &f.reply, owner, f.lead, a); err != nil {
+	if call.err != nil || call.reply.Code != CodeOK {
+		err = g.fetchFailed(ctx, owner, &call.reply, call.err, call.lead)
+	}
+	if err == nil {
+		err = g.received(hash, key, &call.reply, owner, call.lead, a)
+	}
+	owner.stream.putCall(call)
+	if err != nil {
 		return err
 	}
 	return a.err()
 }
 
+// fetchFailed returns the error of a fetch that did not get a value, or nil if it
+// was answered. reply may be nil with an err.
+func (g *Group) fetchFailed(ctx context.Context, owner *member, reply *PeerReply, err error, lead bool) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if errors.Is(err, errNoReply) {
+		return g.flightErr(err)
+	}
+	if err = owner.judge(reply, err, lead); err != nil && lead {
+		g.peerErrors.Add(1)
+	}
+	return err
+}
+
 // fetchSlowly is a fetch flight for what is not the rule: the owner has been found
 // in trouble, or speaks another protocol than the stream.
-func (g *Group) fetchSlowly(ctx context.Context, p *placement, owner *member, hash uint64, key string, trouble error) (answer, error) {
+func (g *Group) fetchSlowly(ctx context.Context, p *placement, owner *member, hash uint64, key string, trouble error, to *answer) error {
 	flights := g.fetches
 	if !owner.marked {
 		flights = g.plain
@@ -57,15 +68,17 @@ func (g *Group) fetchSlowly(ctx context.Context, p *placement, owner *member, ha
 	a, _, err := flights.Do(ctx, hash, key, func(ctx context.Context) (answer, error) {
 		return g.fetchOnce(ctx, p, owner, hash, key, trouble)
 	})
+	*to = a
 	switch {
 	case err == nil:
-		return a, a.err()
+		return a.err()
 	case errors.Is(err, errLoadHere):
 		b, err := g.load(ctx, hash, key, ModeStandIn)
 		b.steps = append(a.steps[:len(a.steps):len(a.steps)], b.steps...)
-		return b, err
+		*to = b
+		return err
 	}
-	return a, g.flightErr(err)
+	return g.flightErr(err)
 }
 
 // fetchOnce is the body of that flight: it asks the key's owner, unless trouble

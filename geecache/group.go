@@ -368,28 +368,33 @@ var errLoadHere = errors.New("load here")
 
 // resolve answers for a key from a peer or from the source. unmarked says that
 // the request may come from a peer that forwards (rule 6 of the read path).
-func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked bool, a *answer) (err error) {
+func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked bool, a *answer) error {
+	p := g.node.place()
+	owner := p.owner(hash)
+	if owner == nil || owner.stream == nil || owner.stream.State() != peerUp ||
+		len(key) > g.node.cfg.MaxKeyBytes || g.node.closedErr() != nil {
+		return g.resolveSlowly(ctx, p, owner, hash, key, unmarked, a)
+	}
+	err := g.fetch(ctx, p, owner, hash, key, a)
+	if err != nil && errors.Is(err, ErrPeerTrouble) && ctx.Err() == nil {
+		return g.fetchSlowly(ctx, p, owner, hash, key, err, a)
+	}
+	return err
+}
+
+// resolveSlowly is resolve for all but an owner whose stream is up.
+func (g *Group) resolveSlowly(ctx context.Context, p *placement, owner *member, hash uint64, key string, unmarked bool, a *answer) (err error) {
 	if err := g.checkKey(key); err != nil {
 		return err
 	}
 	if err := g.node.closedErr(); err != nil {
 		return err
 	}
-	p := g.node.place()
-	owner := p.owner(hash)
 	if owner == nil || owner.self || unmarked && !owner.marked {
 		*a, err = g.load(ctx, hash, key, ModeOwner)
 		return err
 	}
-	if owner.stream == nil || owner.stream.State() != peerUp {
-		*a, err = g.fetchSlowly(ctx, p, owner, hash, key, nil)
-		return err
-	}
-	err = g.fetch(ctx, p, owner, hash, key, a)
-	if err != nil && errors.Is(err, ErrPeerTrouble) && ctx.Err() == nil {
-		*a, err = g.fetchSlowly(ctx, p, owner, hash, key, err)
-	}
-	return err
+	return g.fetchSlowly(ctx, p, owner, hash, key, nil, a)
 }
 
 func (g *Group) checkKey(key string) error {

@@ -120,17 +120,23 @@ func (c *streamClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, er
 
 // fetch is Get on behalf of several callers, who share one request; see
 // clientConn.fetch. Only a peer that is up is asked.
-func (c *streamClient) fetch(ctx context.Context, f *fetch) error {
-	if reply, bad := unsendable(&f.PeerRequest); bad {
-		f.reply, f.lead = reply, true
-		return nil
-	}
+func (c *streamClient) fetch(ctx context.Context, f *fetch) (*singleCall, error) {
 	st := c.current.Load()
-	if st.state != peerUp {
-		f.lead = true
-		return c.trouble(fmt.Errorf("it is %s", st.state))
+	if st.state == peerUp && sendable(&f.PeerRequest) {
+		return st.conn.fetch(ctx, f)
 	}
-	return st.conn.fetch(ctx, f)
+	return c.fetchNothing(f, st.state)
+}
+
+// fetchNothing is fetch of what no frame can carry, or from a peer that is not up.
+func (c *streamClient) fetchNothing(f *fetch, st peerState) (*singleCall, error) {
+	reply, bad := unsendable(&f.PeerRequest)
+	if !bad {
+		return nil, c.trouble(fmt.Errorf("it is %s", st))
+	}
+	s := c.newCall()
+	s.reply, s.lead = reply, true
+	return s, nil
 }
 
 func (c *streamClient) newCall() *singleCall {
@@ -157,6 +163,11 @@ func (c *streamClient) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerR
 
 // errUnsent marks a request that is answered without being sent.
 var errUnsent = errors.New("not sent")
+
+// sendable reports whether a frame can carry a request.
+func sendable(req *PeerRequest) bool {
+	return len(req.Group) <= math.MaxUint16 && len(req.Key) <= maxSkip
+}
 
 // unsendable answers a request that no frame can carry.
 func unsendable(req *PeerRequest) (PeerReply, bool) {

@@ -80,25 +80,25 @@ func (t *flightTable) remove(s *singleCall) {
 	}
 }
 
-// A fetch is what a caller who fetches a key says of it, and what it gets.
+// A fetch is what a caller who fetches a key says of it.
 type fetch struct {
 	PeerRequest
 	hash  uint64
 	limit time.Duration // after which all who share the request give up; 0: none
 	count *askCounters
-
-	reply PeerReply
-	lead  bool // of all who shared the request, this caller does what is to be done once
 }
 
 // fetch is get for one of many callers: those who ask for the same key of the
-// same group at the same time share one request.
-func (cc *clientConn) fetch(ctx context.Context, f *fetch) error {
+// same group at the same time share one request. It returns the call once it has
+// ended, which may be with an error of its own; its lead says that, of all who shared
+// the request, this caller does what is to be done once. The caller gives the call
+// back (putCall). What it waits with is kept small: of a thousand callers, the
+// stacks do not fit into a processor's cache.
+func (cc *clientConn) fetch(ctx context.Context, f *fetch) (*singleCall, error) {
 	s := cc.client.newCall()
 	if err := cc.lock(ctx); err != nil {
 		cc.client.calls.Put(s)
-		f.lead = true
-		return err
+		return nil, err
 	}
 	watcher := cc.sharedLocked(ctx)
 	s.watcher = watcher
@@ -128,10 +128,7 @@ func (cc *clientConn) fetch(ctx context.Context, f *fetch) error {
 			cc.leaveFlight(ctx, s)
 		}
 	}
-	f.reply, f.lead = s.reply, s.lead
-	err := s.err
-	cc.client.putCall(s)
-	return err
+	return s, nil
 }
 
 // leaveFlight takes a caller out of its flight because its context has ended. If

@@ -12,10 +12,16 @@ import (
 	"time"
 )
 
-func fetchOf(key string, limit time.Duration) *fetch {
-	return &fetch{
+// fetchOnce is one caller's fetch.
+func fetchOnce(ctx context.Context, c *streamClient, key string, limit time.Duration) (reply PeerReply, lead bool, err error) {
+	s, err := c.fetch(ctx, &fetch{
 		PeerRequest: PeerRequest{Group: "g", Key: key}, hash: hashOf(key), limit: limit, count: new(askCounters),
+	})
+	if err != nil {
+		return reply, true, err
 	}
+	defer c.putCall(s)
+	return s.reply, s.lead, s.err
 }
 
 // A fetcher is a call of fetch in a goroutine of its own.
@@ -31,9 +37,7 @@ func startFetch(t *testing.T, c *streamClient, key string, limit time.Duration) 
 	ctx, leave := context.WithCancel(t.Context())
 	f := &fetcher{leave: leave}
 	go func() {
-		req := fetchOf(key, limit)
-		f.err = c.fetch(ctx, req)
-		f.reply, f.lead = req.reply, req.lead
+		f.reply, f.lead, f.err = fetchOnce(ctx, c, key, limit)
 		f.done = true
 	}()
 	return f
@@ -194,7 +198,7 @@ func TestFetchersThatShareAContextLeaveTogether(t *testing.T) {
 		ctx, leave := context.WithCancel(t.Context())
 		var left atomic.Int64
 		get := func(key string) {
-			if err := c.fetch(ctx, fetchOf(key, 0)); errors.Is(err, context.Canceled) {
+			if _, _, err := fetchOnce(ctx, c, key, 0); errors.Is(err, context.Canceled) {
 				left.Add(1)
 			}
 		}
@@ -354,11 +358,10 @@ func TestFetchersComeAndGo(t *testing.T) {
 			for range 300 {
 				key := fmt.Sprint("k", rand.IntN(5))
 				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(400))*time.Microsecond)
-				f := fetchOf(key, time.Minute)
-				err := c.fetch(ctx, f)
+				reply, _, err := fetchOnce(ctx, c, key, time.Minute)
 				switch {
-				case err == nil && string(f.reply.Value) != key:
-					t.Errorf("key %s has the value %q", key, f.reply.Value)
+				case err == nil && string(reply.Value) != key:
+					t.Errorf("key %s has the value %q", key, reply.Value)
 				case err != nil && !errors.Is(err, context.DeadlineExceeded):
 					t.Error(err)
 				}
