@@ -36,6 +36,9 @@ func (g *Group) GetMany(ctx context.Context, keys ...string) (map[string]ByteVie
 		hash := consistenthash.Hash(key)
 		if e, from := g.lookup(hash, key); e != nil {
 			a := answerOf(e, from, "")
+			if a.notFound {
+				g.notFound.Add(1)
+			}
 			m.putLocked(key, &a, a.err())
 			continue
 		}
@@ -52,6 +55,9 @@ func (g *Group) GetMany(ctx context.Context, keys ...string) (map[string]ByteVie
 		b.add(hash, key)
 	}
 	m.ask(ctx, remote, local)
+	for _, key := range m.failed {
+		delete(m.values, key)
+	}
 	return m.values, errors.Join(m.errs...)
 }
 
@@ -63,6 +69,7 @@ type many struct {
 	mu     sync.Mutex // guards what follows
 	values map[string]ByteView
 	errs   []error
+	failed []string // the keys of errs
 }
 
 func (m *many) put(key string, a *answer, err error) {
@@ -73,8 +80,7 @@ func (m *many) put(key string, a *answer, err error) {
 
 func (m *many) putLocked(key string, a *answer, err error) {
 	if err != nil {
-		delete(m.values, key)
-		m.errs = append(m.errs, &KeyError{Key: key, Err: err})
+		m.errs, m.failed = append(m.errs, &KeyError{Key: key, Err: err}), append(m.failed, key)
 		return
 	}
 	m.values[key] = ByteView{b: a.value}
@@ -103,52 +109,79 @@ type batch struct {
 	keys   []string
 	hashes []uint64
 	start  time.Time
+	sent   *manyCall // nil: it is yet to be asked for
 }
 
 func (b *batch) add(hash uint64, key string) {
 	b.keys, b.hashes = append(b.keys, key), append(b.hashes, hash)
 }
 
-// part returns keys from one on, up to another.
+// part returns the keys from one on, up to another.
 func (b *batch) part(from, to int) *batch {
 	return &batch{owner: b.owner, keys: b.keys[from:to], hashes: b.hashes[from:to]}
 }
 
+// fromMemory is how long a peer may take to answer a batch from its memory. After
+// it each batch gets a goroutine of its own.
+const fromMemory = time.Millisecond
+
 // ask asks the peers for what they own, and resolves the other keys, all at
 // the same time. It does not join fetch flights: the owner's load flights make one
 // load of a key anyway.
+//
+// As a rule all peers have their values in memory, and all answers are there before
+// a goroutine for each would have begun. So this one sends, waits for them all
+// together for a moment, and only then makes goroutines: what one peer fails to
+// answer is asked of its stand-in at once, however long another one takes.
 func (m *many) ask(ctx context.Context, remote map[*member]*batch, local []string) {
-	var (
-		wg   sync.WaitGroup
-		wait = newCallWaiter()
-		sent []*manyCall
-		to   []*batch
-	)
+	all := newCallWaiter(nil)
 	for owner, b := range remote {
-		if owner.stream == nil || len(b.keys) > manyBatch {
-			wg.Go(func() { m.askOne(ctx, b) })
-			continue
+		if owner.stream != nil && len(b.keys) <= manyBatch {
+			reqs := m.begin(ctx, b)
+			owner.beginMany(len(reqs))
+			b.sent = owner.stream.sendMany(ctx, reqs, all)
+		} else { // it is not a call of all's, so all do not end
+			all.left.Add(1)
 		}
-		reqs := m.begin(ctx, b)
-		owner.beginMany(len(reqs))
-		sent, to = append(sent, owner.stream.sendMany(ctx, reqs, wait)), append(to, b)
+	}
+	all.end()
+	if len(local) == 0 && all.doneWithin(fromMemory) {
+		var again []string
+		for _, b := range remote {
+			again = append(again, m.finish(ctx, b)...)
+		}
+		m.each(ctx, again)
+		return
+	}
+	var wg sync.WaitGroup
+	for _, b := range remote {
+		wg.Go(func() {
+			if b.sent == nil {
+				m.askInParts(ctx, b)
+				return
+			}
+			b.sent.await(ctx)
+			m.each(ctx, m.finish(ctx, b))
+		})
 	}
 	m.each(ctx, local)
-	wait.await(ctx, sent)
-	for i, b := range to {
-		replies, errs := sent[i].results()
-		b.owner.endMany(ctx, replies, errs)
-		m.end(ctx, b, replies, errs)
-	}
 	wg.Wait()
 }
 
-// askOne asks one peer, batch by batch.
-func (m *many) askOne(ctx context.Context, all *batch) {
+// finish takes in the replies to a batch that was sent, when all are there, and
+// returns the keys that end returns.
+func (m *many) finish(ctx context.Context, b *batch) (again []string) {
+	replies, errs := b.sent.results()
+	b.owner.endMany(ctx, replies, errs)
+	return m.end(ctx, b, replies, errs)
+}
+
+// askInParts asks a peer that has no stream, or for very many keys.
+func (m *many) askInParts(ctx context.Context, all *batch) {
 	for i := 0; i < len(all.keys); i += manyBatch {
 		b := all.part(i, min(i+manyBatch, len(all.keys)))
 		replies, errs := b.owner.askMany(ctx, m.begin(ctx, b))
-		m.end(ctx, b, replies, errs)
+		m.each(ctx, m.end(ctx, b, replies, errs))
 	}
 }
 
@@ -164,12 +197,12 @@ func (m *many) begin(ctx context.Context, b *batch) []PeerRequest {
 	return reqs
 }
 
-// end takes the replies to a batch in. What its owner was in trouble for is asked
-// of its stand-ins.
-func (m *many) end(ctx context.Context, b *batch, replies []PeerReply, errs []error) {
+// end takes the replies to a batch in. It returns what its owner was in trouble
+// for, which stand-ins are to be asked for.
+func (m *many) end(ctx context.Context, b *batch, replies []PeerReply, errs []error) (again []string) {
 	g := m.g
-	var again []string
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i, key := range b.keys {
 		err := errs[i]
 		if err != nil && ctx.Err() == nil {
@@ -188,6 +221,5 @@ func (m *many) end(ctx context.Context, b *batch, replies []PeerReply, errs []er
 		g.observeMiss(ctx, b.start, err)
 		m.putLocked(key, &a, err)
 	}
-	m.mu.Unlock()
-	m.each(ctx, again)
+	return again
 }

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/geecache/geecache/internal/listen"
+	"github.com/geecache/geecache/internal/plain"
 )
 
 // basePath is where the peer protocols live on a node's port.
@@ -79,7 +80,7 @@ func (n *Node) newServer() *http.Server {
 // serve serves l until the node is closed.
 func (n *Node) serve(l net.Listener) {
 	bounded := listen.New(l, n.cfg.MaxConns)
-	bounded.SetEarly(listen.Early{Answer: n.answerPlain, Idle: idleTimeout, Write: writeTimeout})
+	bounded.SetEarly(listen.Early{Answer: n.answerPlain, Whole: plain.Whole, Idle: idleTimeout, Write: writeTimeout})
 	var err error
 	if n.cfg.TLS != nil {
 		err = n.server.ServeTLS(bounded, "", "")

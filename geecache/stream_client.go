@@ -155,9 +155,8 @@ func (c *streamClient) putCall(s *singleCall) {
 
 // GetMany implements [PeerClient].
 func (c *streamClient) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	wait := newCallWaiter()
-	sent := c.sendMany(ctx, reqs, wait)
-	wait.await(ctx, []*manyCall{sent})
+	sent := c.sendMany(ctx, reqs, nil)
+	sent.await(ctx)
 	return sent.results()
 }
 

@@ -21,8 +21,9 @@ type call struct {
 
 // A callWaiter is the goroutine that waits for one call or several.
 type callWaiter struct {
-	left atomic.Int32  // calls that have not ended
-	done chan struct{} // gets one value when the last call has been ended by another goroutine
+	left   atomic.Int32  // calls that have not ended
+	done   chan struct{} // gets one value when the last call has been ended by another goroutine
+	parent *callWaiter   // for which this one is a call; nil if there is none
 }
 
 // end tells the waiter that one of its calls, which it can no longer take out of
@@ -30,6 +31,9 @@ type callWaiter struct {
 func (w *callWaiter) end() {
 	if w.left.Add(-1) == 0 {
 		w.done <- struct{}{}
+		if w.parent != nil {
+			w.parent.end()
+		}
 	}
 }
 

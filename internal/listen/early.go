@@ -1,6 +1,7 @@
 package listen
 
 import (
+	"bytes"
 	"context"
 	"net"
 	"net/http"
@@ -12,6 +13,11 @@ type Early struct {
 	// Answer appends the answer to a request, which is all that has come, to buf.
 	// It returns false for what the server is to answer. It must not wait.
 	Answer func(request, buf []byte) (answer []byte, ok bool)
+
+	// Whole reports whether something is one request without a body, from its begin
+	// to its end. A connection that the server has read anything else from is not
+	// answered early any more.
+	Whole func(request []byte) bool
 
 	Idle  time.Duration // how long a connection may wait for the next request
 	Write time.Duration // how long an answer may take to be sent
@@ -37,8 +43,8 @@ func ConnContext(ctx context.Context, nc net.Conn) context.Context {
 func ConnState(nc net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateIdle:
-		if c, ok := nc.(*conn); ok && c.plain {
-			c.between.Store(true)
+		if c, ok := nc.(*conn); ok {
+			c.answered()
 		}
 	case http.StateHijacked:
 		Exact(nc)
@@ -51,10 +57,37 @@ func (c *conn) Read(p []byte) (int, error) {
 		return c.readEarly(p)
 	}
 	n, err := c.Conn.Read(p)
-	if n > 0 && !c.begun { // HTTP/2 begins with a P, and is another protocol from then on
-		c.begun, c.plain = true, p[0] == 'G' && c.l.early.Answer != nil
-	}
+	c.note(p[:n])
 	return n, err
+}
+
+// note keeps what the server reads until it has answered it. (It reads ahead: what
+// it has in its buffer, of a request or of a request's body, nobody here may take
+// for the begin of the next one.)
+func (c *conn) note(b []byte) {
+	switch {
+	case c.foreign || len(b) == 0:
+	case c.l.early.Whole == nil || len(c.open)+len(b) > bufferSize:
+		c.foreign, c.open = true, nil
+	default:
+		c.open = append(c.open, b...)
+	}
+}
+
+// answered is called when the server has answered a request and waits for the
+// next. A request begins with the next byte that is read if the server has
+// nothing but that one, which had no body.
+func (c *conn) answered() {
+	if c.foreign {
+		return
+	}
+	end := bytes.Index(c.open, []byte("\r\n\r\n")) + 4
+	if end < 4 || !c.l.early.Whole(c.open[:end]) {
+		c.foreign, c.open = true, nil
+		return
+	}
+	c.open = append(c.open[:0], c.open[end:]...)
+	c.between.Store(len(c.open) == 0)
 }
 
 // readEarly is Read between requests: it comes back with what is not answered
@@ -62,8 +95,8 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) readEarly(p []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(p)
-		// net/http waits for four bytes. If it has some already, they are the begin of
-		// a request, and there is less room than its buffer has.
+		// If the server had bytes of a request, there would be less room than its
+		// buffer has.
 		if err == nil && n > 0 && len(p) == bufferSize {
 			answered, err := c.answerEarly(p[:n])
 			switch {
@@ -73,6 +106,7 @@ func (c *conn) readEarly(p []byte) (int, error) {
 				continue
 			}
 		}
+		c.note(p[:n])
 		c.between.Store(n == 0)
 		return n, err
 	}

@@ -23,6 +23,11 @@ func answerOne(request, buf []byte) ([]byte, bool) {
 	return append(buf, earlyAnswer...), string(request) == earlyRequest
 }
 
+func isWhole(b []byte) bool {
+	return strings.HasPrefix(string(b), "GET ") && strings.Index(string(b), "\r\n\r\n") == len(b)-4 &&
+		!strings.Contains(string(b), "Length") && !strings.Contains(string(b), "Expect")
+}
+
 // dialEarly connects to a server with early answers, that otherwise tells what it
 // was asked for.
 func dialEarly(t *testing.T) (net.Conn, *bufio.Reader) {
@@ -32,7 +37,7 @@ func dialEarly(t *testing.T) (net.Conn, *bufio.Reader) {
 		t.Fatal(err)
 	}
 	l := New(tcp, 10)
-	l.SetEarly(Early{Answer: answerOne, Idle: time.Minute, Write: time.Minute})
+	l.SetEarly(Early{Answer: answerOne, Whole: isWhole, Idle: time.Minute, Write: time.Minute})
 	s := &http.Server{ConnContext: ConnContext, ConnState: ConnState, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		_, _ = fmt.Fprintf(w, "%s %s %d %s", r.Method, r.URL.Path, len(body), r.Header.Get("X"))
@@ -93,13 +98,19 @@ func TestEarlyAnswers(t *testing.T) {
 	}
 	for _, step := range []struct{ request, want string }{
 		{"GET /other HTTP/1.1\r\nHost: h\r\n\r\n", "GET /other 0 "},
-		{"POST /other HTTP/1.1\r\nHost: h\r\nContent-Length: 32\r\n\r\n" + earlyRequest, "POST /other 32 "},
 		{earlyRequest, "early"},
+		{"POST /other HTTP/1.1\r\nHost: h\r\nContent-Length: 32\r\n\r\n" + earlyRequest, "POST /other 32 "},
 	} {
 		untilEarly(t, c, r)
 		send(t, c, step.request)
 		if got := readBody(t, r); got != step.want {
 			t.Fatalf("%q is answered with %q, want %q", step.request, got, step.want)
+		}
+	}
+	for range 3 { // what had a body stays with the server
+		send(t, c, earlyRequest)
+		if got := readBody(t, r); got != "GET /early 0 " {
+			t.Fatalf("after a request with a body: %q", got)
 		}
 	}
 }
@@ -144,10 +155,10 @@ func TestEarlyAnswersKeepWhatBelongsTogether(t *testing.T) {
 func newEarly(t *testing.T) (near *conn, far net.Conn) {
 	t.Helper()
 	l := New(make(pipes), 10)
-	l.SetEarly(Early{Answer: answerOne, Idle: time.Minute, Write: time.Second})
+	l.SetEarly(Early{Answer: answerOne, Whole: isWhole, Idle: time.Minute, Write: time.Second})
 	c, far := newPipe(t, l)
 	near = c.(*conn)
-	near.plain = true
+	near.note([]byte(earlyRequest))
 	ConnState(near, http.StateIdle)
 	return near, far
 }
@@ -217,7 +228,7 @@ func TestEarlyAnswersHaveDeadlines(t *testing.T) {
 func TestOtherConnectionsAreNotAnsweredEarly(t *testing.T) {
 	for _, first := range []string{"PRI * HTTP/2.0\r\n\r\n", "POST / HTTP/1.1\r\n", "\x16\x03"} {
 		l := New(make(pipes), 10)
-		l.SetEarly(Early{Answer: answerOne, Idle: time.Minute, Write: time.Minute})
+		l.SetEarly(Early{Answer: answerOne, Whole: isWhole, Idle: time.Minute, Write: time.Minute})
 		near, far := newPipe(t, l)
 		go func() { _, _ = far.Write([]byte(first)) }()
 		if _, err := near.Read(make([]byte, 1)); err != nil {
@@ -227,5 +238,43 @@ func TestOtherConnectionsAreNotAnsweredEarly(t *testing.T) {
 		if near.(*conn).between.Load() {
 			t.Errorf("a connection that begins with %q is answered early", first)
 		}
+	}
+}
+
+// The server has read the head of a request together with the one before. What
+// comes next is its body, whatever it looks like.
+func TestBodyIsNoRequest(t *testing.T) {
+	for _, head := range []string{
+		"POST /first HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+		"GET /first HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n",
+	} {
+		c, r := dialEarly(t)
+		untilEarly(t, c, r)
+		send(t, c, "GET /before HTTP/1.1\r\nHost: h\r\n\r\n"+fmt.Sprintf(head, len(earlyRequest)))
+		if got := readBody(t, r); got != "GET /before 0 " {
+			t.Fatalf("before: %q", got)
+		}
+		send(t, c, earlyRequest)
+		if got, want := readBody(t, r), head[:strings.Index(head, " HTTP")]+fmt.Sprintf(" %d ", len(earlyRequest)); got != want {
+			t.Errorf("a body that looks like a request: %q, want %q", got, want)
+		}
+	}
+}
+
+func TestPipelinedRequestsAreAnsweredInTurn(t *testing.T) {
+	c, r := dialEarly(t)
+	untilEarly(t, c, r)
+	for range 3 {
+		send(t, c, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nGET /2 HTTP/1.1\r\nHost: h\r\n\r\nGET /3 HT")
+		for _, want := range []string{"GET /1 0 ", "GET /2 0 "} {
+			if got := readBody(t, r); got != want {
+				t.Fatalf("%q, want %q", got, want)
+			}
+		}
+		send(t, c, "TP/1.1\r\nHost: h\r\n\r\n")
+		if got := readBody(t, r); got != "GET /3 0 " {
+			t.Fatalf("%q, want /3", got)
+		}
+		untilEarly(t, c, r) // and then early again
 	}
 }

@@ -126,8 +126,8 @@ type conn struct {
 	// Of the goroutine that serves: see Early.
 	between atomic.Bool  // nothing of a request was read
 	phase   atomic.Int32 // also of who closes
-	begun   bool         // bytes have come
-	plain   bool         // and they look like requests
+	open    []byte       // what the server has read and not answered
+	foreign bool         // it has read something else than whole requests
 
 	// Of the goroutine that writes: see Hold.
 	held   *[bufferSize]byte

@@ -13,6 +13,7 @@ import (
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/listen"
+	"github.com/geecache/geecache/internal/plain"
 	"github.com/geecache/geecache/metrics"
 	"github.com/geecache/geecache/peergrpc"
 )
@@ -234,7 +235,7 @@ func (p *Process) start(ctx context.Context) error {
 	}
 	if p.server != nil {
 		l := listen.New(p.listener, maxAPIConns)
-		l.SetEarly(listen.Early{Answer: p.api.answerPlain, Idle: idleTimeout, Write: writeTimeout})
+		l.SetEarly(listen.Early{Answer: p.api.answerPlain, Whole: plain.Whole, Idle: idleTimeout, Write: writeTimeout})
 		p.wg.Go(func() {
 			if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 				p.log.Error("the API is served no more", "err", err)

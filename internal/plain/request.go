@@ -31,6 +31,12 @@ func Parse(b []byte) (r Request, ok bool) {
 	return Request{"/" + string(path), string(query)}, true
 }
 
+// Whole reports whether b is one plain request, whatever it asks for.
+func Whole(b []byte) bool {
+	_, ok := Parse(b)
+	return ok
+}
+
 // escapes reports whether each '%' begins an escape.
 func escapes(path []byte) bool {
 	for {

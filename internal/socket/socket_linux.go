@@ -71,7 +71,7 @@ func (c *conn) Read(b []byte) (int, error) {
 	t.buf = nil
 	switch {
 	case err != nil:
-		return 0, err
+		return 0, named("read", err)
 	case t.err != 0:
 		return 0, c.opError("read", t.err)
 	case t.n == 0:
@@ -107,7 +107,10 @@ func (c *conn) Write(b []byte) (int, error) {
 	t.buf, t.n, t.err = b, 0, 0
 	err := c.raw.Write(t.try)
 	t.buf = nil
-	if err == nil && t.err != 0 {
+	switch {
+	case err != nil:
+		err = named("write", err)
+	case t.err != 0:
 		err = c.opError("write", t.err)
 	}
 	return t.n, err
@@ -130,6 +133,14 @@ func (c *conn) tryWrite(fd uintptr) (done bool) {
 		}
 	}
 	return true
+}
+
+// named makes an error of the raw connection one of a Read or a Write.
+func named(call string, err error) error {
+	if op, ok := err.(*net.OpError); ok {
+		op.Op = call
+	}
+	return err
 }
 
 // opError makes a failed call's error the one that the net package would return.

@@ -120,7 +120,9 @@ func TestEnds(t *testing.T) {
 		}()
 		runtime.Gosched()
 		s.Close()
-		if err := <-failed; !errors.Is(err, net.ErrClosed) {
+		err := <-failed
+		var op *net.OpError
+		if !errors.Is(err, net.ErrClosed) || !errors.As(err, &op) || op.Op != "read" {
 			t.Errorf("read: %v", err)
 		}
 		if _, err := s.Write([]byte("x")); !errors.Is(err, net.ErrClosed) {

@@ -28,7 +28,7 @@ func gc() Suite {
 		Notes: []string{
 			"As many entries of 16-byte keys and 100-byte values as ours has in 1 GiB; otter has room for as many entries. New keys are written at 400,000 a second by two goroutines, each of which evicts an older one; nothing is read.",
 			"GOGC=25, so that a measurement needs less time: a cycle begins after a quarter of the live heap was allocated, for all alike. A measurement goes from the end of one cycle to the end of another.",
-			"Share: /cpu/classes/gc/total of /cpu/classes/total less idle, from runtime/metrics. A cache that spends more on its own work has the smaller share for the same collection: GC ms a second tells the rest. Pause: the longest of /sched/pauses/total/gc, to a bucket of the runtime's histogram.",
+			"Share: /cpu/classes/gc/total of /cpu/classes/total, from runtime/metrics: of the time that the processors had, which is what runtime.MemStats calls GCCPUFraction. All write at the same rate. Of what was busy: the same without the time in which the processors were idle. That is larger the less a cache needs for its own work: ours takes less for a write, and so has the larger one. Pause: the longest of /sched/pauses/total/gc, to a bucket of the runtime's histogram.",
 			"Each subject has a process of its own, which waits while others are measured.",
 		},
 		Groups: func(s Scale) []Group {
@@ -45,7 +45,7 @@ func gc() Suite {
 				}})
 			}
 			return []Group{{
-				Name: "writes", Title: "Steady writes", Units: []string{"GC CPU share %", "GC ms/s", "longest pause µs", "heap GiB"},
+				Name: "writes", Title: "Steady writes", Units: []string{"GC CPU share %", "of busy %", "GC ms/s", "longest pause µs", "heap GiB"},
 				Points: one(), Subjects: subjects,
 			}}
 		},
@@ -172,9 +172,11 @@ func (c collector) since(before collector) Values {
 			}
 		}
 	}
-	busy := (c.total - before.total) - (c.idle - before.idle)
+	total := c.total - before.total
+	busy := total - (c.idle - before.idle)
 	return Values{
-		"GC CPU share %":   100 * (c.gc - before.gc) / max(busy, 1e-9),
+		"GC CPU share %":   100 * (c.gc - before.gc) / max(total, 1e-9),
+		"of busy %":        100 * (c.gc - before.gc) / max(busy, 1e-9),
 		"GC ms/s":          1000 * (c.gc - before.gc) / c.at.Sub(before.at).Seconds(),
 		"longest pause µs": 1e6 * longest,
 		"heap GiB":         float64(c.live) / (1 << 30),
