@@ -182,8 +182,14 @@ func halfOpen(t *testing.T, processes ...*process) {
 			}
 			conns = append(conns, conn)
 		}
-		if open := p.metric(t, "process_open_fds"); open < each {
-			t.Fatalf("%s: %v descriptors while %d connections are half open", p.name, open, each)
+		err := poll(patience, func() error { // a busy process accepts them a little later
+			if open := p.metric(t, "process_open_fds"); open < each {
+				return fmt.Errorf("%v descriptors while %d connections are half open", open, each)
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatalf("%s: %v", p.name, err)
 		}
 	}
 	for i, conn := range conns {
