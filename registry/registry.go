@@ -1,0 +1,65 @@
+// Package registry tells the nodes of a cluster of each other. It defines what a
+// registry is, and runs one in the background of a node; the packages below it speak
+// to registries that exist. No request of a cache ever waits for a registry.
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"time"
+
+	"github.com/geecache/geecache/geecache"
+)
+
+// A Member is a peer as a registry knows it.
+type Member struct {
+	geecache.Peer
+
+	// Metadata is what else the registry tells, such as a version. It is for
+	// people; nobody decides by it. It must not be changed.
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
+
+// A Registrar tells a registry of this node. A registry that knows its nodes
+// without being told (DNS, a list, the ECS API) has none.
+type Registrar interface {
+	// Register enters self, and sees to it in the background that it stays
+	// there until Leave. It may be called again, with another self.
+	Register(ctx context.Context, self Member) error
+
+	// Leave takes self out. It does nothing if self is not there. Neither method
+	// may be called after it.
+	Leave(ctx context.Context) error
+}
+
+// A Discoverer tells who is in the cluster.
+type Discoverer interface {
+	// Watch yields the members at once, and again, all of them, whenever they
+	// may have changed; or an error, and then goes on. It ends with ctx.
+	// What has been yielded belongs to who asked.
+	//
+	// An empty view is what the registry says, and no error.
+	Watch(ctx context.Context) iter.Seq2[[]Member, error]
+}
+
+// ErrThrottled is what an error wraps if the registry was asked too often: the next
+// time is later.
+var ErrThrottled = errors.New("the registry asks for fewer requests")
+
+// A ThrottledError is an ErrThrottled that says how long to wait.
+type ThrottledError struct {
+	RetryAfter time.Duration // zero if it is not known
+	Err        error
+}
+
+func (e *ThrottledError) Error() string {
+	if e.RetryAfter == 0 {
+		return fmt.Sprintf("%v: %v", ErrThrottled, e.Err)
+	}
+	return fmt.Sprintf("%v, %v from now at the earliest: %v", ErrThrottled, e.RetryAfter, e.Err)
+}
+
+// Unwrap returns ErrThrottled and the registry's own error.
+func (e *ThrottledError) Unwrap() []error { return []error{ErrThrottled, e.Err} }
