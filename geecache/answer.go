@@ -157,7 +157,7 @@ func (n *Node) CheckPeer(cluster, id, version string) error {
 	if err := checkCluster(n.cfg.Cluster, cluster); err != nil {
 		return err
 	}
-	if err := checkVersion(ProtocolVersion, version); err != nil {
+	if err := checkVersion(n.cfg.ProtocolVersion, version); err != nil {
 		return err
 	}
 	return n.checkHello(hello{ID: id})

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -77,6 +78,13 @@ type Config struct {
 	// previous one's memory before its source. Default: 30 s; negative: never.
 	Handover time.Duration
 
+	// ProtocolVersion is the version of the peer protocol to speak: "1.1", or "1.0"
+	// to behave as a node of that version in every respect. Nodes of both versions
+	// work together, so it need not be set in a rolling upgrade; set it to "1.0" to
+	// keep what is new out of use until all nodes have been upgraded.
+	// Default: [ProtocolVersion].
+	ProtocolVersion string
+
 	Observer Observer     // is told how long things took; default: nobody
 	Logger   *slog.Logger // default: slog.Default()
 
@@ -127,6 +135,7 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxConns, defaultMaxConns)
 	setDefault(&c.MaxStreamRequests, defaultMaxRequests)
 	setDefault(&c.Handover, defaultHandover)
+	setDefault(&c.ProtocolVersion, ProtocolVersion)
 	setDefault(&c.Timings.DialTimeout, defaultDialTimeout)
 	if c.Addr == "" && c.Listener != nil {
 		c.Addr = c.Listener.Addr().String()
@@ -176,6 +185,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("geecache: Config.Cluster %q: use at most %d bytes without white space", abbreviate(c.Cluster), maxIDBytes)
 	case c.Role == RoleNode && c.Addr == "" && c.Listen == "" && c.Listener == nil && len(c.Peers) > 0:
 		return fmt.Errorf("geecache: Config.Peers is given, but neither Listen nor Addr: say where peers reach this node, or make it a %q", RoleClient)
+	}
+	if v := c.ProtocolVersion; v != "" && !slices.Contains(protocolVersions[:], v) {
+		return fmt.Errorf("geecache: Config.ProtocolVersion is %q: use one of %s", v, strings.Join(protocolVersions[:], ", "))
 	}
 	if c.Listen == "" {
 		return nil

@@ -313,7 +313,7 @@ func (n *Node) Stats() NodeStats {
 	st := n.streams.stats()
 	s := NodeStats{
 		Cluster: n.cfg.Cluster, ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role,
-		State: n.State(), Version: ProtocolVersion, Started: n.started,
+		State: n.State(), Version: n.cfg.ProtocolVersion, Started: n.started,
 		Epoch:       epochText(p.epoch),
 		Connections: st.connections, HandshakesRefused: st.handshakesRefused, FrameErrors: st.frameErrors,
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,13 @@ import (
 // startCluster starts n nodes on loopback ports that speak the stream.
 func startCluster(t testing.TB, n int, src *testSource, cfg Config, gc GroupConfig) []*Node {
 	t.Helper()
+	return startNodes(t, src, gc, slices.Repeat([]Config{cfg}, n)...)
+}
+
+// startNodes is the same with a configuration for each node.
+func startNodes(t testing.TB, src *testSource, gc GroupConfig, cfgs ...Config) []*Node {
+	t.Helper()
+	n := len(cfgs)
 	var view []Peer
 	var listeners []net.Listener
 	for range n {
@@ -24,8 +32,7 @@ func startCluster(t testing.TB, n int, src *testSource, cfg Config, gc GroupConf
 		view = append(view, Peer{Addr: l.Addr().String()})
 	}
 	nodes := make([]*Node, n)
-	for i := range nodes {
-		cfg := cfg
+	for i, cfg := range cfgs {
 		cfg.Listener, cfg.Peers = listeners[i], view
 		nodes[i] = newListeningNode(t, src, cfg, gc)
 	}
@@ -334,8 +341,8 @@ func TestCheckPeer(t *testing.T) {
 		cluster, id, version string
 		ok                   bool
 	}{
-		{"c", "b", "1.0", true}, {"c", "b", "1.1", true},
-		{"c", "b", "1.2", false}, {"c", "b", "2.0", false}, {"c", "b", "", false},
+		{"c", "b", "1.0", true}, {"c", "b", "1.1", true}, {"c", "b", "1.2", true},
+		{"c", "b", "1.3", false}, {"c", "b", "0.9", false}, {"c", "b", "2.0", false}, {"c", "b", "", false},
 		{"d", "b", "1.0", false}, {"c", "a", "1.0", false},
 	} {
 		err := n.CheckPeer(c.cluster, c.id, c.version)

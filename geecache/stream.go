@@ -19,9 +19,18 @@ import (
 // number is the protocol's major version.
 const streamProtocol = "geecache/1"
 
-// ProtocolVersion is the version of the peer protocols, "major.minor". The
-// previous and the next minor version are understood.
-const ProtocolVersion = "1.0"
+// ProtocolVersion is the version of the peer protocols, "major.minor", that a node
+// speaks unless [Config.ProtocolVersion] says otherwise. The previous and the next
+// minor version are understood.
+const ProtocolVersion = "1.1"
+
+// Two nodes speak the lower one of their minor versions. These brought something new.
+const (
+	minorLife = 1 // announce, push, and memory that is asked while its node drains
+)
+
+// protocolVersions are those that a node can speak.
+var protocolVersions = [...]string{ProtocolVersion, "1.0"}
 
 // The headers that carry a hello, and with it what the dialer expects. Values are
 // escaped as in a URL's path, so that any ID can be told.
@@ -51,12 +60,9 @@ type hello struct {
 
 // set writes the hello into headers.
 func (h hello) set(header http.Header) {
-	if h.Version == "" {
-		h.Version = ProtocolVersion
-	}
 	header.Set(headerCluster, escapeHeader(h.Cluster))
 	header.Set(headerNode, escapeHeader(h.ID))
-	header.Set(headerVersion, escapeHeader(h.Version))
+	header.Set(headerVersion, escapeHeader(h.version()))
 	header.Set(headerRole, escapeHeader(string(h.Role)))
 	header.Set(headerEpoch, strconv.FormatUint(h.Epoch, 16))
 }
@@ -97,6 +103,21 @@ func checkVersion(here, there string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: this node speaks protocol version %s, the other one %q; update the older one", ErrRefused, here, there)
+}
+
+// spoken returns the minor version that two nodes speak which understand each other.
+func spoken(here, there hello) int {
+	_, a, _ := parseVersion(here.version())
+	_, b, _ := parseVersion(there.version())
+	return min(a, b)
+}
+
+// version returns the hello's version, in full.
+func (h hello) version() string {
+	if h.Version == "" {
+		return ProtocolVersion
+	}
+	return h.Version
 }
 
 func parseVersion(s string) (major, minor int, ok bool) {

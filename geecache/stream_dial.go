@@ -148,11 +148,7 @@ func (c *streamClient) checkAnswer(header http.Header, self hello) (hello, error
 	if err != nil {
 		return hello{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	version := self.Version
-	if version == "" {
-		version = ProtocolVersion
-	}
-	if err := checkVersion(version, remote.Version); err != nil {
+	if err := checkVersion(self.version(), remote.Version); err != nil {
 		return hello{}, err
 	}
 	if err := checkCluster(self.Cluster, remote.Cluster); err != nil {

@@ -132,11 +132,7 @@ func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
 	if err != nil {
 		return hello{}, http.StatusBadRequest, fmt.Errorf("%w: %w", ErrBadRequest, err)
 	}
-	version := self.Version
-	if version == "" {
-		version = ProtocolVersion
-	}
-	if err := checkVersion(version, remote.Version); err != nil {
+	if err := checkVersion(self.version(), remote.Version); err != nil {
 		return remote, http.StatusUpgradeRequired, err
 	}
 	if err := checkCluster(self.Cluster, remote.Cluster); err != nil {

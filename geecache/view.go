@@ -258,7 +258,7 @@ func (n *Node) unretire(p Peer) *member {
 
 // hello is what this node says of itself in a handshake.
 func (n *Node) hello() hello {
-	return hello{Cluster: n.cfg.Cluster, ID: n.cfg.ID, Version: ProtocolVersion, Role: n.cfg.Role, Epoch: n.place().epoch}
+	return hello{Cluster: n.cfg.Cluster, ID: n.cfg.ID, Version: n.cfg.ProtocolVersion, Role: n.cfg.Role, Epoch: n.place().epoch}
 }
 
 func (n *Node) streamTimings() streamTimings {

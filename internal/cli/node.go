@@ -56,6 +56,7 @@ type cacheFlags struct {
 	hotCopies            bool
 	loadTimeout          time.Duration
 	peerTimeout, drain   time.Duration
+	protocol             choiceValue
 	apiTimeout           time.Duration
 	apiMaxInFlight       int
 	logFormat            choiceValue
@@ -64,6 +65,7 @@ type cacheFlags struct {
 
 func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	f.memoryLimit, f.cacheBytes, f.maxKey, f.maxValue = notGiven, notGiven, 16<<10, 8<<20
+	f.protocol = choiceValue{geecache.ProtocolVersion, []string{geecache.ProtocolVersion, "1.0"}}
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
 	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
 	flags.StringVar(&f.query, "query", "", "query of an SQL source, with one parameter for the key")
@@ -82,6 +84,7 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.BoolVar(&f.hotCopies, "hot-copies", true, "keep copies of other nodes' values that are asked for often")
 	flags.DurationVar(&f.loadTimeout, "load-timeout", 10*time.Second, "how long the source may take for a key")
 	flags.DurationVar(&f.peerTimeout, "peer-timeout", 750*time.Millisecond, "how long a peer may show no sign of life before others are asked")
+	flags.Var(&f.protocol, "protocol", "version of the peer protocol to speak; 1.0 behaves as nodes of that version do, next to which 1.1 works too")
 	flags.DurationVar(&f.drain, "drain-timeout", node.DefaultDrainTimeout, "how long to finish what is in flight at the end")
 	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
 	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
@@ -138,7 +141,7 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		Source:      f.source, Query: f.query, Groups: f.groups, Group: g,
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout},
-		DrainTimeout: f.drain,
+		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
 		API:          node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
 		Logger:       log,
 	}
@@ -214,6 +217,7 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.insecure, "insecure", false, "allow to listen beyond this machine without TLS: whoever reaches the port can read every value")
 	f.cacheFlags.register(flags)
 	completeChoices(cmd, "role", f.role.choices...)
+	completeChoices(cmd, "protocol", f.protocol.choices...)
 	completeChoices(cmd, "log-format", "text", "json")
 	completeChoices(cmd, "log-level", "debug", "info", "warn", "error")
 }

@@ -72,6 +72,10 @@ type Config struct {
 	// peers, gRPC and the API. Defaults: those of geecache.Config.
 	MaxKeyBytes, MaxValueBytes int
 
+	// ProtocolVersion is the version of the peer protocol to speak. Default:
+	// geecache.ProtocolVersion; see there for the others.
+	ProtocolVersion string
+
 	// Insecure allows to listen beyond loopback.
 	Insecure bool
 

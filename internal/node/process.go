@@ -146,10 +146,10 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
 		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, Logger: cfg.Logger,
-		Observer: collector, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
+		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
-				Cluster: clusterOf(cfg), Version: geecache.ProtocolVersion, Timings: cfg.Timings,
+				Cluster: clusterOf(cfg), Version: protocolOf(cfg), Timings: cfg.Timings,
 				MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 			},
 		},
@@ -186,6 +186,14 @@ func maxValue(cfg Config) int {
 		return 8 << 20
 	}
 	return cfg.MaxValueBytes
+}
+
+// protocolOf returns the version of the peer protocol as the node will speak it.
+func protocolOf(cfg Config) string {
+	if cfg.ProtocolVersion == "" {
+		return geecache.ProtocolVersion
+	}
+	return cfg.ProtocolVersion
 }
 
 // clusterOf returns the cluster's ID as the node will have it.
