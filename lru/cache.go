@@ -124,17 +124,37 @@ func (c *Cache) Peek(hash uint64, key string) *Entry {
 //
 // While Adds are under way, the cache may be over its budget by what they add.
 func (c *Cache) Add(hash uint64, key string, it Item) error {
+	_, err := c.add(hash, key, &it, false)
+	return err
+}
+
+// AddNew is Add for a key that has no entry: it leaves one that has not expired as
+// it is. It reports whether it has stored the item.
+func (c *Cache) AddNew(hash uint64, key string, it Item) (added bool, err error) {
+	if c.Peek(hash, key) != nil {
+		return false, nil
+	}
+	return c.add(hash, key, &it, true)
+}
+
+func (c *Cache) add(hash uint64, key string, it *Item, onlyNew bool) (added bool, err error) {
 	s := c.shard(hash)
 	payload := uint64(len(key)) + uint64(len(it.Value))
 	if size := charge(payload); size > c.budget.most/maxItemShare || payload > maxLen {
 		c.refused.Add(1)
-		c.remove(s, hash, key, nil, Replaced)
-		return fmt.Errorf("%w: it takes %d bytes, and an item may take %d (1/%d of the budget)",
+		if !onlyNew {
+			c.remove(s, hash, key, nil, Replaced)
+		}
+		return false, fmt.Errorf("%w: it takes %d bytes, and an item may take %d (1/%d of the budget)",
 			ErrTooLarge, size, min(c.budget.most/maxItemShare, maxLen), maxItemShare)
 	}
-	e := newEntry(hash, key, &it)
+	e := newEntry(hash, key, it)
 	left := c.departures()
 	s.mu.Lock()
+	if onlyNew && s.aliveLocked(hash, key) {
+		s.mu.Unlock()
+		return false, nil
+	}
 	grown := s.putLocked(hash, key, e, c.strict, left)
 	if grown {
 		c.settleLocked(s, e, left)
@@ -147,7 +167,7 @@ func (c *Cache) Add(hash uint64, key string, it Item) error {
 	if !c.strict {
 		c.adapt.added(c, hash, payload)
 	}
-	return nil
+	return true, nil
 }
 
 // settleLocked makes room in the shard to which keep has been added.

@@ -88,9 +88,11 @@ func (e *Entry) setStateLocked(mask, bits uint32) {
 
 // countLocked returns how often the entry was used: its count, halved for each
 // epoch since it was taken, and one more for a hit since.
-func (s *shard) countLocked(e *Entry) uint32 {
-	st := e.state.Load()
-	age := s.epoch - uint8(st>>epochShift)
+func (s *shard) countLocked(e *Entry) uint32 { return countOf(e.state.Load(), s.epoch) }
+
+// countOf returns the count that a state has in an epoch.
+func countOf(st uint32, epoch uint8) uint32 {
+	age := epoch - uint8(st>>epochShift)
 	return min(countMost, st>>countShift&countMost>>min(age, 4)+st&stateUsed)
 }
 

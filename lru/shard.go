@@ -103,6 +103,12 @@ func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *
 	return true
 }
 
+// aliveLocked reports whether the key has an entry that has not expired.
+func (s *shard) aliveLocked(hash uint64, key string) bool {
+	e, _ := s.tab.find(hash, key)
+	return e != nil && !e.expired(s.now)
+}
+
 // replaceLocked puts a newer entry of the same key in the place of old, in its queue
 // too: the links of the neighbours name slots, so they stay right. The new one
 // inherits what is known of the key's use. It reports whether it is larger.

@@ -142,8 +142,8 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout},
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
-		API:          node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
-		Logger:       log,
+		API:    node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
+		Logger: log,
 	}
 }
 
