@@ -194,6 +194,23 @@ func (e *KeyError) Error() string { return fmt.Sprintf("key %q: %v", abbreviate(
 // Unwrap returns the key's error.
 func (e *KeyError) Unwrap() error { return e.Err }
 
+// A PeerError is why a view cannot be used: one peer in it makes no sense. Without
+// that peer the view may do.
+type PeerError struct {
+	ID  string // of the peer; empty if it has neither ID nor address
+	Err error  // says which peer it is, too
+}
+
+// Error implements error.
+func (e *PeerError) Error() string { return "geecache: " + e.Err.Error() }
+
+// Unwrap returns what is wrong with the peer.
+func (e *PeerError) Unwrap() error { return e.Err }
+
+func peerErrorf(p Peer, format string, args ...any) error {
+	return &PeerError{ID: p.ID, Err: fmt.Errorf(format, args...)}
+}
+
 // abbreviate shortens a key for an error message or a log line.
 func abbreviate(key string) string {
 	const most = 64

@@ -78,19 +78,19 @@ func epochOf(nodes []consistenthash.Node) uint64 {
 // normalise fills in a peer's defaults and checks it.
 func (p Peer) normalise() (Peer, error) {
 	if p.Addr == "" && p.ID == "" {
-		return p, fmt.Errorf("geecache: a peer has neither ID nor Addr: give it the address that it listens on")
+		return p, peerErrorf(p, "a peer has neither ID nor Addr: give it the address that it listens on")
 	}
 	setDefault(&p.ID, p.Addr)
 	setDefault(&p.Role, RoleNode)
 	setDefault(&p.Weight, 1)
 	if p.Role != RoleNode && p.Role != RoleClient {
-		return p, fmt.Errorf("geecache: peer %s: role is %q: use %q or %q", p.ID, p.Role, RoleNode, RoleClient)
+		return p, peerErrorf(p, "peer %s: role is %q: use %q or %q", p.ID, p.Role, RoleNode, RoleClient)
 	}
 	if !(p.Weight > 0) || math.IsInf(p.Weight, 0) {
-		return p, fmt.Errorf("geecache: peer %s: weight is %v: use a positive number", p.ID, p.Weight)
+		return p, peerErrorf(p, "peer %s: weight is %v: use a positive number", p.ID, p.Weight)
 	}
 	if len(p.ID) > maxIDBytes || strings.ContainsAny(p.ID, " \r\n\t") {
-		return p, fmt.Errorf("geecache: peer ID %q: use at most %d bytes without white space", abbreviate(p.ID), maxIDBytes)
+		return p, peerErrorf(p, "peer ID %q: use at most %d bytes without white space", abbreviate(p.ID), maxIDBytes)
 	}
 	return p, nil
 }
@@ -116,7 +116,7 @@ func normaliseView(peers []Peer) ([]Peer, error) {
 	slices.SortFunc(out, func(a, b Peer) int { return strings.Compare(a.ID, b.ID) })
 	for i := 1; i < len(out); i++ {
 		if out[i].ID == out[i-1].ID {
-			return nil, fmt.Errorf("geecache: peer %s is in the view twice: IDs must differ", out[i].ID)
+			return nil, peerErrorf(out[i], "peer %s is in the view twice: IDs must differ", out[i].ID)
 		}
 	}
 	return out, nil

@@ -14,7 +14,8 @@ func hashOf(key string) uint64 { return consistenthash.Hash(key) }
 // (a node that is not draining is always in its own view). It returns at once;
 // connections are made in the background. Requests in flight end in the view
 // that they began in. Views come from outside: from a fixed list, or from
-// whatever watches a registry. An error leaves the last view in force.
+// whatever watches a registry. An error leaves the last view in force; if it is
+// one peer's fault it is a [PeerError].
 func (n *Node) SetView(peers []Peer) error {
 	peers, err := normaliseView(peers)
 	if err != nil {
@@ -163,7 +164,7 @@ func (n *Node) newMember(p Peer) (*member, error) {
 	}
 	name, addr := scheme(p.Addr)
 	if addr == "" {
-		return nil, fmt.Errorf("geecache: peer %s has no Addr: give it the address that it listens on", p.ID)
+		return nil, peerErrorf(p, "peer %s has no Addr: give it the address that it listens on", p.ID)
 	}
 	switch name {
 	case "":
@@ -180,11 +181,11 @@ func (n *Node) newMember(p Peer) (*member, error) {
 	default:
 		t := n.cfg.Transports[name]
 		if t == nil {
-			return nil, fmt.Errorf("geecache: peer %s: nothing speaks %q: add it to Config.Transports, or leave the scheme out", p.ID, name)
+			return nil, peerErrorf(p, "peer %s: nothing speaks %q: add it to Config.Transports, or leave the scheme out", p.ID, name)
 		}
 		c, err := t.New(Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role}, p, addr)
 		if err != nil {
-			return nil, fmt.Errorf("geecache: peer %s: %w", p.ID, err)
+			return nil, peerErrorf(p, "peer %s: %w", p.ID, err)
 		}
 		m.protocol, m.marked = name, true
 		n.guard(m, c)

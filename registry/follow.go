@@ -25,15 +25,18 @@ type Node interface {
 }
 
 // A Follower keeps a node's view at what a registry says, and does not believe it
-// blindly: an error or an empty answer changes nothing, and a member that is missing
-// stays as long as it can be reached, unless it told that it leaves. It is safe
-// for concurrent use. Run it once.
+// blindly: an error or an empty answer changes nothing, a member that makes no sense
+// is left out, and one that is missing stays as long as it can be reached, unless it
+// told that it leaves. Node and From must be set, all else may be left out. No field
+// may be changed once Run was called; Run it once.
 type Follower struct {
-	// Name is how the log calls the registry. Node and From must be set; all else may
-	// be left out. None of the fields may be changed once Run was called.
-	Name string
+	Name string // how the log calls the registry
 	Node Node
 	From Discoverer
+
+	// Exact says that the answers are taken at their word: a missing member is out
+	// at once, even if it can be reached. It is for lists that people keep.
+	Exact bool
 
 	// Debounce is how long the registry must be quiet before a change takes effect,
 	// and a tenth of how long a change can be put off: nodes that start together
@@ -51,16 +54,25 @@ type Follower struct {
 	status Status
 }
 
-// Status is what a Follower knows.
+// Status is what a Follower knows. Its numbers are what metrics are made of.
 type Status struct {
-	Members   int       // in the registry's last answer that was not empty
-	Kept      int       // that are missing there, and can be reached
-	Confirmed time.Time // when the registry gave that answer; zero: never
-	Err       error     // of the last answer; nil if it was a good one
-	Failures  int64     // answers that were errors, or empty
+	Members int // in the registry's last answer that was good: no error, and not empty
+	Kept    int // members of the view that are missing there, and can be reached
+	Refused int // members there that the node cannot use
+
+	// Confirmed is when the last good answer came: how old the view is. Zero
+	// means never.
+	Confirmed time.Time
+
+	Answers  int64 // good ones
+	Failures int64 // answers that were errors, or empty
+	Changes  int64 // how often the answer differed from the one before
+
+	// Err is what was wrong with the last answer, nil if it was good.
+	Err error
 }
 
-// Status returns what is known now.
+// Status returns what is known now. It may be called at any time.
 func (f *Follower) Status() Status {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -69,6 +81,8 @@ func (f *Follower) Status() Status {
 
 // ErrEmpty is the Err of a Status after an answer without members.
 var ErrEmpty = errors.New("the registry names no members")
+
+var errEnded = errors.New("the registry's watch has ended by itself")
 
 // An event is what a registry yields.
 type event struct {
@@ -82,6 +96,7 @@ type follow struct {
 	log     *slog.Logger
 	last    []geecache.Peer // the registry's last good answer
 	kept    []geecache.Peer // missing there, but reachable
+	refused []string        // IDs of those there that the node cannot use
 	pending bool            // last is not in force yet
 	since   time.Time       // when it began to be so
 }
@@ -92,18 +107,13 @@ func (f *Follower) Run(ctx context.Context) {
 	if log == nil {
 		log = slog.Default()
 	}
-	s := &follow{Follower: f, log: log.With("registry", f.Name)}
+	if f.Name != "" {
+		log = log.With("registry", f.Name)
+	}
+	s := &follow{Follower: f, log: log}
 	events := make(chan event)
 	var wg sync.WaitGroup
-	wg.Go(func() {
-		for members, err := range f.From.Watch(ctx) {
-			select {
-			case events <- event{members, err}:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
+	wg.Go(func() { f.listen(ctx, events) })
 	defer wg.Wait()
 
 	quiet := time.NewTimer(0)
@@ -133,31 +143,50 @@ func (f *Follower) Run(ctx context.Context) {
 	}
 }
 
+// listen hands on what the registry yields.
+func (f *Follower) listen(ctx context.Context, events chan<- event) {
+	send := func(e event) {
+		select {
+		case events <- e:
+		case <-ctx.Done():
+		}
+	}
+	for members, err := range f.From.Watch(ctx) {
+		if send(event{members, err}); ctx.Err() != nil {
+			return
+		}
+	}
+	send(event{nil, errEnded})
+}
+
 // note takes an answer in, and reports whether it changes anything.
 func (s *follow) note(e event) (changed bool) {
 	if e.err == nil && len(e.members) == 0 {
 		e.err = ErrEmpty
 	}
+	peers := peersOf(e.members)
+	changed = e.err == nil && !slices.Equal(peers, s.last)
+
 	s.mu.Lock()
 	before := s.status.Err
 	s.status.Err = e.err
 	if e.err != nil {
 		s.status.Failures++
 	} else {
-		s.status.Members, s.status.Confirmed = len(e.members), time.Now()
+		s.status.Answers++
+		s.status.Members, s.status.Confirmed = len(peers), time.Now()
+	}
+	if changed {
+		s.status.Changes++
 	}
 	s.mu.Unlock()
-	switch {
-	case e.err != nil:
-		if before == nil { // the same again would only fill the log
-			s.log.Warn("no view from the registry: the last one stays", "err", e.err)
-		}
-		return false
-	case before != nil:
-		s.log.Info("the registry answers again")
+
+	if e.err != nil && before == nil { // the same again would only fill the log
+		s.log.Warn("no view from the registry: the last one stays", "err", e.err)
+	} else if e.err == nil && before != nil {
+		s.log.Info("the registry answers again", "members", len(peers))
 	}
-	peers := peersOf(e.members)
-	if slices.Equal(peers, s.last) {
+	if !changed {
 		return false
 	}
 	if s.last = peers; !s.pending {
@@ -171,32 +200,55 @@ func (s *follow) note(e event) (changed bool) {
 func (s *follow) apply() {
 	s.pending = false
 	kept := s.missing()
-	view := slices.Concat(s.last, kept)
 	for _, p := range kept {
 		if !slices.Contains(s.kept, p) {
 			s.log.Info("a member is not in the registry, but can be reached: it stays", "peer", p.ID, "addr", p.Addr)
 		}
 	}
 	s.kept = kept
-	s.mu.Lock()
-	s.status.Kept = len(kept)
-	s.mu.Unlock()
-	if err := s.Node.SetView(view); err != nil && !errors.Is(err, geecache.ErrClosed) {
+	refused, err := s.setView(slices.Concat(s.last, kept))
+	if err != nil && !errors.Is(err, geecache.ErrClosed) {
 		s.log.Error("the registry's view cannot be used: the last one stays", "err", err)
+	}
+	s.refused = refused
+	s.mu.Lock()
+	s.status.Kept, s.status.Refused = len(kept), len(refused)
+	s.mu.Unlock()
+}
+
+// setView gives the node a view, and leaves those out that it cannot use: whoever
+// may write to a registry must not be able to stop all changes by one wrong entry.
+func (s *follow) setView(view []geecache.Peer) (refused []string, err error) {
+	for {
+		err = s.Node.SetView(view)
+		var wrong *geecache.PeerError
+		if !errors.As(err, &wrong) {
+			return refused, err
+		}
+		rest := slices.DeleteFunc(view, func(p geecache.Peer) bool { return idOf(p) == wrong.ID })
+		if len(rest) == 0 || len(rest) == len(view) {
+			return refused, err
+		}
+		if view = rest; !slices.Contains(s.refused, wrong.ID) {
+			s.log.Warn("a member in the registry cannot be used: it is left out", "err", err)
+		}
+		refused = append(refused, wrong.ID)
 	}
 }
 
 // missing returns the members of the node's view that the registry does not name,
 // and that can be reached and have not said that they leave.
 func (s *follow) missing() []geecache.Peer {
+	if s.Exact {
+		return nil
+	}
 	var missing []geecache.Peer
-	st := s.Node.Stats()
-	for _, p := range st.Peers {
+	for _, p := range s.Node.Stats().Peers {
 		named := func(q geecache.Peer) bool { return idOf(q) == p.ID || q.Addr == p.Addr }
-		if p.ID == st.ID || p.State != "up" || slices.ContainsFunc(s.last, named) {
+		if p.Self || p.State != "up" || slices.ContainsFunc(s.last, named) {
 			continue
 		}
-		missing = append(missing, geecache.Peer{ID: p.ID, Addr: p.Addr, Role: p.Role, Zone: p.Zone, Weight: p.Weight})
+		missing = append(missing, p.Peer)
 	}
 	return missing
 }

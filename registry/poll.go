@@ -13,7 +13,7 @@ import (
 const (
 	DefaultInterval = 2 * time.Second
 	DefaultTimeout  = 10 * time.Second
-	DefaultBackoff  = time.Minute
+	DefaultBackoff  = 15 * time.Second
 )
 
 // A Poller is a [Discoverer] that asks again and again. It is the one loop of all
@@ -27,13 +27,15 @@ type Poller struct {
 	// Interval is the time between two lookups, from the end of one to the begin
 	// of the next, when all is well. Each is up to a tenth shorter or longer, so
 	// that many nodes do not ask at one moment. Zero means DefaultInterval.
+	// A next that is shorter comes first; a longer one changes nothing.
 	Interval time.Duration
 
 	// Timeout bounds a lookup. Zero means DefaultTimeout.
 	Timeout time.Duration
 
 	// Backoff is the longest pause when lookups fail: it doubles from Interval
-	// on. Zero means DefaultBackoff, or Interval if that is longer.
+	// on. Zero means DefaultBackoff, or Interval if that is longer. A
+	// [ThrottledError] may ask for more.
 	Backoff time.Duration
 
 	// Rand returns numbers in [0, 1). Nil means math/rand/v2.
@@ -82,23 +84,23 @@ func (p *Poller) lookup(ctx context.Context) ([]Member, time.Duration, error) {
 // pause returns how long to wait after a lookup, the failed-th in a row that failed.
 func (p *Poller) pause(failed int, next time.Duration, err error) time.Duration {
 	interval := orDefault(p.Interval, DefaultInterval)
-	d := interval
-	switch {
-	case failed > 0:
-		most := max(orDefault(p.Backoff, DefaultBackoff), interval)
-		d = min(interval<<min(failed-1, 16), most)
-		var throttled *ThrottledError
-		if errors.As(err, &throttled) {
-			d = max(d, throttled.RetryAfter)
-		}
-	case next > 0:
-		d = min(d, next)
-	}
 	random := p.Rand
 	if random == nil {
 		random = rand.Float64
 	}
-	return d + time.Duration((random()-0.5)/5*float64(d))
+	early := 0.1 // the share of the pause that may be left out, as jitter
+	d := interval
+	switch {
+	case failed > 0:
+		d = min(interval<<min(failed-1, 16), max(orDefault(p.Backoff, DefaultBackoff), interval))
+		var throttled *ThrottledError
+		if errors.As(err, &throttled) && throttled.RetryAfter > d {
+			d, early = throttled.RetryAfter, 0
+		}
+	case 0 < next && next < d:
+		d, early = next, 0 // sooner, the answer would be the same
+	}
+	return d + time.Duration((0.2*random()-early)*float64(d))
 }
 
 func orDefault(d, def time.Duration) time.Duration {

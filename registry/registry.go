@@ -1,6 +1,13 @@
 // Package registry tells the nodes of a cluster of each other. It defines what a
-// registry is, and runs one in the background of a node; the packages below it speak
-// to registries that exist. No request of a cache ever waits for a registry.
+// registry is, and keeps a node's view at what one says, in the background; the
+// packages below it speak to registries that exist. No request of a cache ever waits
+// for a registry.
+//
+// A node that finds its peers by DNS, with everything that it needs:
+//
+//	peers, err := dns.New(dns.Config{Name: "cache.default.svc.cluster.local", Port: 8000})
+//	...
+//	go (&registry.Follower{Node: node, From: peers}).Run(ctx)
 package registry
 
 import (
@@ -22,22 +29,42 @@ type Member struct {
 	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
+// Self returns the member that a node is, with the version of its
+// protocol as metadata, for [Registrar.Register].
+func Self(stats geecache.NodeStats) Member {
+	self := Member{Peer: geecache.Peer{ID: stats.ID, Addr: stats.Addr, Role: stats.Role}}
+	for _, p := range stats.Peers {
+		if p.Self {
+			self.Peer = p.Peer
+		}
+	}
+	if stats.Version != "" {
+		self.Metadata = map[string]string{"protocol": stats.Version}
+	}
+	return self
+}
+
 // A Registrar tells a registry of this node. A registry that knows its nodes
 // without being told (DNS, a list, the ECS API) has none.
 type Registrar interface {
 	// Register enters self, and sees to it in the background that it stays
-	// there until Leave. It may be called again, with another self.
+	// there until Leave. It may be called again, with another self. After an
+	// error it is the caller who tries again. The background's end is Leave,
+	// not ctx, which bounds the call alone.
 	Register(ctx context.Context, self Member) error
 
-	// Leave takes self out. It does nothing if self is not there. Neither method
-	// may be called after it.
+	// Leave takes self out, and ends what Register has begun even when it
+	// returns an error. It does nothing if self is not there. Register must not
+	// be called after it.
 	Leave(ctx context.Context) error
 }
 
 // A Discoverer tells who is in the cluster.
 type Discoverer interface {
 	// Watch yields the members at once, and again, all of them, whenever they
-	// may have changed; or an error, and then goes on. It ends with ctx.
+	// may have changed; or an error, and then goes on. It also yields what has
+	// not changed, every few seconds, as long as the registry answers: so one
+	// can tell how old a view is. It ends with ctx, and only then.
 	// What has been yielded belongs to who asked.
 	//
 	// An empty view is what the registry says, and no error.
@@ -54,6 +81,7 @@ type ThrottledError struct {
 	Err        error
 }
 
+// Error implements error.
 func (e *ThrottledError) Error() string {
 	if e.RetryAfter == 0 {
 		return fmt.Sprintf("%v: %v", ErrThrottled, e.Err)
