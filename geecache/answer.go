@@ -144,6 +144,7 @@ func (h streamHandlerOf) answer(ctx context.Context, req *PeerRequest) PeerReply
 func (n *Node) streamConfig() streamServerConfig {
 	return streamServerConfig{
 		self: n.hello, check: n.checkHello, handler: streamHandlerOf{n},
+		secrets: n.cfg.Secrets, refusals: &n.refusals,
 		maxValue: n.cfg.MaxValueBytes, maxKey: n.cfg.MaxKeyBytes,
 		maxInFlight: n.cfg.MaxStreamRequests, maxConns: n.cfg.MaxConns,
 		timings: n.streamTimings(), log: n.log,
@@ -167,7 +168,7 @@ func (n *Node) CheckPeer(cluster, id, version string) error {
 // version have been compared before.
 func (n *Node) checkHello(remote hello) error {
 	if remote.ID == n.cfg.ID && n.cfg.Role == RoleNode {
-		return fmt.Errorf("%w: node ID %q is this node's own: give each node its own ID", ErrRefused, remote.ID)
+		return refusedf(RefusedNode, "node ID %q is this node's own: give each node its own ID", remote.ID)
 	}
 	// It is alive: do not wait for the next attempt to reach it.
 	for _, m := range n.place().members {

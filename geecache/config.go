@@ -53,10 +53,21 @@ type Config struct {
 	Transports map[string]Transport
 
 	// TLS makes the node serve TLS, and ClientTLS makes it speak TLS to peers.
+	// If TLS verifies clients' certificates (its ClientAuth says so), one that is
+	// verified is what a client needs to be answered.
 	TLS, ClientTLS *tls.Config
 
-	// Insecure allows to listen beyond loopback without TLS: whoever reaches
-	// the port can read every value, and make the node load any key.
+	// Secrets returns the cluster's secret, which each side of a connection
+	// proves to the other and never sends: at least 16 random bytes. While one
+	// secret takes another's place there may be several: the first one proves,
+	// all are accepted. It is called for each handshake, by many goroutines at
+	// once, and must return at once. Nil: the cluster has no secret. Connections
+	// that were made with a secret outlive it.
+	Secrets func() []string
+
+	// Insecure allows to listen beyond loopback without a secret and without
+	// TLS that asks for certificates: whoever reaches the port can read every
+	// value, and make the node load any key.
 	Insecure bool
 
 	// MaxKeyBytes and MaxValueBytes bound what is accepted from callers,
@@ -189,6 +200,11 @@ func (c Config) Validate() error {
 	if v := c.ProtocolVersion; v != "" && !slices.Contains(protocolVersions[:], v) {
 		return fmt.Errorf("geecache: Config.ProtocolVersion is %q: use one of %s", v, strings.Join(protocolVersions[:], ", "))
 	}
+	if c.Secrets != nil {
+		if err := checkSecrets(c.Secrets()); err != nil {
+			return fmt.Errorf("geecache: Config.Secrets: %w", err)
+		}
+	}
 	if c.Listen == "" {
 		return nil
 	}
@@ -217,7 +233,7 @@ func (c *Config) takePort() error {
 
 // checkExposure refuses to listen beyond loopback for everybody.
 func (c Config) checkExposure(addr net.Addr) error {
-	if c.Insecure || c.TLS != nil {
+	if c.Insecure || c.guarded() {
 		return nil
 	}
 	tcp, ok := addr.(*net.TCPAddr)
@@ -225,7 +241,17 @@ func (c Config) checkExposure(addr net.Addr) error {
 		return nil
 	}
 	return fmt.Errorf("geecache: %s can be reached from other machines, and whoever reaches it can read every value: "+
-		"listen on 127.0.0.1, set Config.TLS, or allow it with Config.Insecure (--insecure)", addr)
+		"listen on 127.0.0.1, set Config.Secrets (--secret-file) or a Config.TLS that verifies clients (--tls-ca), "+
+		"or allow it with Config.Insecure (--insecure)", addr)
+}
+
+// guarded reports whether strangers are kept out.
+func (c Config) guarded() bool { return c.Secrets != nil || c.verifiesClients() }
+
+// verifiesClients reports whether a client's certificate, if it has one, tells
+// that it is welcome.
+func (c Config) verifiesClients() bool {
+	return c.TLS != nil && c.TLS.ClientAuth >= tls.VerifyClientCertIfGiven
 }
 
 // GroupConfig configures a [Group]. Its zero value works.

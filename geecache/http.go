@@ -144,6 +144,10 @@ func (n *Node) servePeer(w http.ResponseWriter, r *http.Request, path string, es
 		refuse(w, http.StatusBadRequest, CodeBadRequest, err.Error())
 		return
 	}
+	if err := n.Refused(); err != nil {
+		refuse(w, CodeOf(err).HTTPStatus(), CodeOf(err), err.Error())
+		return
+	}
 	reply, err := n.answerHTTP(r, group, key)
 	if err != nil {
 		refuse(w, CodeOf(err).HTTPStatus(), CodeOf(err), err.Error())

@@ -24,6 +24,9 @@ func (g *Group) load(ctx context.Context, hash uint64, key string, mode Mode) (a
 	if err := g.node.closedErr(); err != nil {
 		return answer{}, err
 	}
+	if err := g.node.Refused(); err != nil {
+		return answer{}, err
+	}
 	if g.node.cfg.Role == RoleClient {
 		return answer{}, fmt.Errorf("%w: a client never loads, and no node can be asked", ErrUnavailable)
 	}

@@ -26,7 +26,8 @@ import (
 //
 // A starting node answers Get already; it serves no peer yet. A joining one
 // listens and connects to the peers of its view; it becomes serving, and
-// [Node.Ready], once each of them has been reached or has failed once. A
+// [Node.Ready], once each of them has been reached or has failed once, unless
+// they refuse it as a stranger (see [Node.Refused]): then it stays joining. A
 // draining one tells its peers, gives its keys up, and still answers what it
 // has in memory.
 type Node struct {
@@ -40,9 +41,11 @@ type Node struct {
 	groups  atomic.Pointer[map[string]*Group] // copied on write, under mu
 	state   atomic.Int32
 
-	streams *streamServer
-	server  *http.Server
-	dates   plain.Dater
+	streams  *streamServer
+	welcome  welcome
+	refusals refusalCounts // by this node, and of this node by others
+	server   *http.Server
+	dates    plain.Dater
 
 	stop chan struct{} // closed by Close
 	wg   sync.WaitGroup
@@ -153,8 +156,10 @@ func (n *Node) Start(ctx context.Context) error {
 		n.wg.Go(func() { n.serve(l) })
 	}
 	n.awaitPeers(ctx)
-	n.state.CompareAndSwap(stateJoining, stateServing)
-	n.log.Info("serving", "addr", n.cfg.Addr, "role", n.cfg.Role, "epoch", epochText(n.place().epoch), "peers", len(n.Stats().Peers))
+	n.welcome.mu.Lock()
+	n.welcome.tried = true
+	n.welcome.mu.Unlock()
+	n.settle()
 	return nil
 }
 
@@ -315,8 +320,9 @@ func (n *Node) Stats() NodeStats {
 		Cluster: n.cfg.Cluster, ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role,
 		State: n.State(), Version: n.cfg.ProtocolVersion, Started: n.started,
 		Epoch:       epochText(p.epoch),
-		Connections: st.connections, HandshakesRefused: st.handshakesRefused, FrameErrors: st.frameErrors,
+		Connections: st.connections, FrameErrors: st.frameErrors,
 	}
+	s.HandshakesRefused = n.refusals.all()
 	n.mu.Lock()
 	s.ViewChanges = n.viewChanges
 	n.mu.Unlock()

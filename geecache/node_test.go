@@ -242,7 +242,10 @@ func TestNodeListensOnLoopbackOnlyUnlessToldOtherwise(t *testing.T) {
 func TestAnotherClustersNodeIsRefused(t *testing.T) {
 	src, theirs := &testSource{}, &testSource{}
 	stranger := runNode(t, theirs, Config{Cluster: "theirs"}, GroupConfig{})
-	n := runNode(t, src, Config{Peers: []Peer{{Addr: stranger.Addr()}}}, GroupConfig{})
+	n := runNode(t, src, Config{}, GroupConfig{})
+	if err := n.SetView([]Peer{{Addr: stranger.Addr()}}); err != nil {
+		t.Fatal(err)
+	}
 	for i := range 50 {
 		mustGet(t, n.Group("g"), fmt.Sprint("k", i))
 	}
@@ -257,7 +260,7 @@ func TestAnotherClustersNodeIsRefused(t *testing.T) {
 	if state != "down" || !strings.Contains(text, "theirs") {
 		t.Errorf("the stranger is %q: %q; want down, and both clusters named", state, text)
 	}
-	if stranger.Stats().HandshakesRefused == 0 {
+	if stranger.Stats().HandshakesRefused[RefusedCluster] == 0 || n.Stats().HandshakesRefused[RefusedCluster] == 0 {
 		t.Error("the refusal was not counted")
 	}
 }

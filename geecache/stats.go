@@ -94,9 +94,12 @@ type NodeStats struct {
 	Epoch       string `json:"epoch"` // 16 hexadecimal digits
 	ViewChanges int64  `json:"view_changes"`
 
-	Connections       int64 `json:"connections"` // open peer streams that others opened to this node
-	HandshakesRefused int64 `json:"handshakes_refused"`
-	FrameErrors       int64 `json:"frame_errors"`
+	Connections int64 `json:"connections"` // open peer streams that others opened to this node
+	FrameErrors int64 `json:"frame_errors"`
+
+	// HandshakesRefused counts those that this node has refused and those that
+	// another one has refused to it, by reason.
+	HandshakesRefused map[Refusal]int64 `json:"handshakes_refused"`
 
 	Peers  []PeerStats  `json:"peers"`
 	Groups []GroupStats `json:"groups"`

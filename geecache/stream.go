@@ -102,7 +102,7 @@ func checkVersion(here, there string) error {
 	if ok && ok2 && major == major2 && minor-minor2 <= 1 && minor2-minor <= 1 {
 		return nil
 	}
-	return fmt.Errorf("%w: this node speaks protocol version %s, the other one %q; update the older one", ErrRefused, here, there)
+	return refusedf(RefusedVersion, "this node speaks protocol version %s, the other one %q; update the older one", here, there)
 }
 
 // spoken returns the minor version that two nodes speak which understand each other.
@@ -132,7 +132,7 @@ func checkCluster(here, there string) error {
 	if here == there {
 		return nil
 	}
-	return fmt.Errorf("%w: this node is of cluster %q, the other one of %q", ErrRefused, here, there)
+	return refusedf(RefusedCluster, "this node is of cluster %q, the other one of %q", here, there)
 }
 
 // streamTimings are the durations of the stream. Zero fields get defaults.

@@ -16,7 +16,9 @@ import (
 
 // streamClientConfig is what a streamClient needs to know.
 type streamClientConfig struct {
-	self     func() hello // this node's identity and epoch, now
+	self     func() hello    // this node's identity and epoch, now
+	secrets  func() []string // nil: the cluster has none; the first one proves, then the others are tried
+	refusals *refusalCounts  // nil: its own
 	peer     Peer
 	addr     string                                                            // host:port
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
@@ -77,6 +79,9 @@ func newStreamClient(cfg streamClientConfig) *streamClient {
 	}
 	if cfg.log == nil {
 		cfg.log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.refusals == nil {
+		cfg.refusals = new(refusalCounts)
 	}
 	c := &streamClient{cfg: cfg, wake: make(chan struct{}, 1), first: make(chan struct{})}
 	c.calls.New = func() any {
@@ -259,7 +264,7 @@ func (c *streamClient) Close() error {
 func (c *streamClient) set(st streamStatus) {
 	old := c.current.Swap(&st)
 	c.firstOnce.Do(func() { close(c.first) })
-	if old.state == st.state || c.ctx.Err() != nil {
+	if c.ctx.Err() != nil || old.state == st.state && RefusalOf(old.err) == RefusalOf(st.err) {
 		return
 	}
 	c.cfg.log.Debug("peer's state changed", "peer", c.name(), "from", old.state.String(), "to", st.state.String(), "err", st.err)
@@ -277,6 +282,9 @@ func (c *streamClient) run() {
 				attempt = 0
 			}
 		} else if c.ctx.Err() == nil {
+			if reason := RefusalOf(err); reason != "" {
+				c.cfg.refusals.add(reason)
+			}
 			st := peerDown
 			if errors.Is(err, ErrDraining) {
 				st = peerDraining

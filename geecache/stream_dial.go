@@ -27,15 +27,33 @@ const (
 
 // connect dials the peer and shakes hands.
 func (c *streamClient) connect(ctx context.Context) (*clientConn, error) {
-	t := c.cfg.timings
-	ctx, cancel := context.WithTimeout(ctx, t.dialTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.timings.dialTimeout)
 	defer cancel()
+	if c.cfg.secrets == nil {
+		return c.connectWith(ctx, "")
+	}
+	secrets := c.cfg.secrets()
+	if err := checkSecrets(secrets); err != nil {
+		return nil, refusedf(RefusedSecret, "%v", err)
+	}
+	var conn *clientConn
+	var err error
+	for _, secret := range secrets { // the peer may have only the older one yet
+		if conn, err = c.connectWith(ctx, secret); RefusalOf(err) != RefusedSecret {
+			break
+		}
+	}
+	return conn, err
+}
+
+// connectWith is connect with a certain secret, "" for none.
+func (c *streamClient) connectWith(ctx context.Context, secret string) (*clientConn, error) {
 	raw, err := c.cfg.dial(ctx, "tcp", c.cfg.addr)
 	if err != nil {
 		return nil, fmt.Errorf("connecting to %s: %w", c.cfg.addr, err)
 	}
 	raw = socket.New(raw)
-	conn, remote, ahead, err := c.handshake(ctx, raw)
+	conn, remote, ahead, err := c.handshake(ctx, raw, secret)
 	if err != nil {
 		raw.Close()
 		return nil, fmt.Errorf("handshake with %s: %w", c.cfg.addr, err)
@@ -47,7 +65,7 @@ func (c *streamClient) connect(ctx context.Context) (*clientConn, error) {
 
 // handshake turns a connection into a stream. It returns the connection to use,
 // the peer's hello, and what it has read beyond the handshake.
-func (c *streamClient) handshake(ctx context.Context, raw net.Conn) (net.Conn, hello, []byte, error) {
+func (c *streamClient) handshake(ctx context.Context, raw net.Conn, secret string) (net.Conn, hello, []byte, error) {
 	deadline := time.Now().Add(c.cfg.timings.handshakeTimeout)
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
@@ -65,22 +83,8 @@ func (c *streamClient) handshake(ctx context.Context, raw net.Conn) (net.Conn, h
 	if err != nil {
 		return nil, hello{}, nil, err
 	}
-	self := c.cfg.self()
-	if err := c.writeUpgrade(conn, self); err != nil {
-		return nil, hello{}, nil, err
-	}
 	br := bufio.NewReader(io.LimitReader(conn, handshakeMost))
-	resp, err := http.ReadResponse(br, nil)
-	if err != nil {
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-			err = errors.New("connection closed by the peer")
-		}
-		return nil, hello{}, nil, err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return nil, hello{}, nil, refusal(resp)
-	}
-	remote, err := c.checkAnswer(resp.Header, self)
+	remote, err := c.greet(conn, br, secret)
 	if err != nil {
 		return nil, hello{}, nil, err
 	}
@@ -89,6 +93,33 @@ func (c *streamClient) handshake(ctx context.Context, raw net.Conn) (net.Conn, h
 	}
 	ahead, _ := br.Peek(br.Buffered())
 	return conn, remote, bytes.Clone(ahead), conn.SetDeadline(time.Time{})
+}
+
+// greet tells the peer who this node is, and returns who the peer is.
+func (c *streamClient) greet(conn net.Conn, br *bufio.Reader, secret string) (hello, error) {
+	self := c.cfg.self()
+	var resp *http.Response
+	var said *transcript
+	var err error
+	if secret == "" {
+		resp, err = c.upgrade(conn, br, self)
+	} else {
+		resp, said, err = c.prove(conn, br, self, secret)
+	}
+	if err != nil {
+		return hello{}, err
+	}
+	if resp.StatusCode != http.StatusSwitchingProtocols {
+		return hello{}, refusal(resp)
+	}
+	remote, err := c.readAnswer(resp.Header)
+	if err == nil && said != nil {
+		err = said.checkProof(secret, resp.Header, remote)
+	}
+	if err != nil {
+		return hello{}, err
+	}
+	return remote, c.checkAnswer(remote, self, secret != "")
 }
 
 func (c *streamClient) startTLS(ctx context.Context, raw net.Conn) (net.Conn, error) {
@@ -110,37 +141,48 @@ func (c *streamClient) startTLS(ctx context.Context, raw net.Conn) (net.Conn, er
 	return conn, conn.HandshakeContext(ctx)
 }
 
-// writeUpgrade sends the request that the stream begins with.
-func (c *streamClient) writeUpgrade(conn net.Conn, self hello) error {
+// upgrade asks for a stream, in a cluster without a secret.
+func (c *streamClient) upgrade(conn net.Conn, br *bufio.Reader, self hello) (*http.Response, error) {
 	header := http.Header{}
-	header.Set("Connection", "Upgrade")
-	header.Set("Upgrade", streamProtocol)
 	self.set(header)
-	if id := c.expected(); id != "" {
+	if id := c.expected(false); id != "" {
 		header.Set(headerExpect, escapeHeader(id))
 	}
+	return c.exchange(conn, br, header)
+}
+
+// exchange sends a request for a stream and reads the answer.
+func (c *streamClient) exchange(conn net.Conn, br *bufio.Reader, header http.Header) (*http.Response, error) {
+	header.Set("Connection", "Upgrade")
+	header.Set("Upgrade", streamProtocol)
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", streamPath, c.cfg.addr)
 	if err := header.Write(&b); err != nil {
-		return err
+		return nil, err
 	}
 	b.WriteString("\r\n")
-	_, err := conn.Write(b.Bytes())
-	return err
+	if _, err := conn.Write(b.Bytes()); err != nil {
+		return nil, err
+	}
+	resp, err := http.ReadResponse(br, nil)
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		err = errors.New("connection closed by the peer")
+	}
+	return resp, err
 }
 
 // expected returns the ID that the peer must have, or "" if any will do, because
-// the peer is known by its address alone.
-func (c *streamClient) expected() string {
-	if id := c.cfg.peer.ID; id != c.cfg.peer.Addr && id != c.cfg.addr {
+// the peer is known by its address alone. A proof is always meant for one node:
+// otherwise who takes a node's address could pass its proofs on to another.
+func (c *streamClient) expected(proving bool) string {
+	if id := c.cfg.peer.ID; proving || id != c.cfg.peer.Addr && id != c.cfg.addr {
 		return id
 	}
 	return ""
 }
 
-// checkAnswer reads the peer's hello, and refuses a peer that is not the one to
-// be dialed: its address may have been given to another process since.
-func (c *streamClient) checkAnswer(header http.Header, self hello) (hello, error) {
+// readAnswer reads the peer's hello.
+func (c *streamClient) readAnswer(header http.Header) (hello, error) {
 	if up := header.Get("Upgrade"); !strings.EqualFold(up, streamProtocol) {
 		return hello{}, fmt.Errorf("%w: the other side switched to %q, not to %s", ErrRefused, up, streamProtocol)
 	}
@@ -148,16 +190,22 @@ func (c *streamClient) checkAnswer(header http.Header, self hello) (hello, error
 	if err != nil {
 		return hello{}, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	return remote, nil
+}
+
+// checkAnswer refuses a peer that is not the one to be dialed: its address may
+// have been given to another process since.
+func (c *streamClient) checkAnswer(remote, self hello, proving bool) error {
 	if err := checkVersion(self.version(), remote.Version); err != nil {
-		return hello{}, err
+		return err
 	}
 	if err := checkCluster(self.Cluster, remote.Cluster); err != nil {
-		return hello{}, err
+		return err
 	}
-	if want := c.expected(); want != "" && want != remote.ID {
-		return hello{}, fmt.Errorf("%w: node %q answers where %q was expected", ErrRefused, remote.ID, want)
+	if want := c.expected(proving); want != "" && want != remote.ID {
+		return refusedf(RefusedNode, "node %q answers where %q was expected", remote.ID, want)
 	}
-	return remote, nil
+	return nil
 }
 
 // refusal turns an answer other than "switching protocols" into an error.
@@ -175,6 +223,10 @@ func refusal(resp *http.Response) error {
 	}
 	if code == CodeBadRequest {
 		return fmt.Errorf("%w: %w: %s", ErrRefused, ErrBadRequest, reason)
+	}
+	if code == CodeRefused {
+		reason = strings.TrimPrefix(reason, ErrRefused.Error()+": ")
+		return refusedf(parseRefusal(resp.Header.Get(headerReason)), "%s", reason)
 	}
 	return fmt.Errorf("%w: %s", code.Err(), reason)
 }

@@ -34,6 +34,8 @@ type streamHandler interface {
 type streamServerConfig struct {
 	self        func() hello             // this node's identity and epoch, now
 	check       func(remote hello) error // nil: all of this cluster are welcome. The error's text goes to the other side
+	secrets     func() []string          // nil: the cluster has none; the first one is the newest
+	refusals    *refusalCounts           // nil: its own
 	handler     streamHandler
 	maxValue    int // bytes; a larger value is answered with CodeTooLarge. 0: 4 GiB
 	maxKey      int // bytes; a request for a longer key is answered with CodeTooLarge. 0: 64 KiB
@@ -46,7 +48,7 @@ type streamServerConfig struct {
 // streamServerStats counts what a streamServer has done.
 type streamServerStats struct {
 	connections       int64 // open now
-	handshakesRefused int64
+	handshakesRefused int64 // those of the client side as well, if they share the counts
 	frameErrors       int64 // connections ended by a malformed frame
 	inFlight          int64 // requests that answer works at now
 	bytesIn           int64
@@ -59,7 +61,9 @@ type streamServer struct {
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
 
-	refused, frameErrors, inFlight, bytesIn, bytesOut atomic.Int64
+	frameErrors, inFlight, bytesIn, bytesOut atomic.Int64
+
+	refusals refusalLog
 
 	mu       sync.Mutex // guards conns, draining, closed
 	conns    map[*serverConn]struct{}
@@ -86,6 +90,9 @@ func newStreamServer(cfg streamServerConfig) *streamServer {
 	if cfg.log == nil {
 		cfg.log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.refusals == nil {
+		cfg.refusals = new(refusalCounts)
+	}
 	s := &streamServer{cfg: cfg, conns: make(map[*serverConn]struct{})}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s
@@ -96,22 +103,37 @@ func newStreamServer(cfg streamServerConfig) *streamServer {
 // the [Code], and the reason as text.
 func (s *streamServer) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	self := s.cfg.self()
+	self.Version = self.version()
+	if s.cfg.secrets != nil {
+		s.serveSecret(w, r, self)
+		return
+	}
+	if r.Header.Get(headerNonce) != "" {
+		s.refuse(w, r, nil, http.StatusUnauthorized, refusedf(RefusedSecret, "%s", noSecretHere))
+		return
+	}
 	remote, status, err := s.admit(r, self)
 	if err != nil {
-		s.refuse(w, r, self, status, err)
+		s.refuse(w, r, &self, status, err)
 		return
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil {
-		s.refuse(w, r, self, http.StatusBadRequest, fmt.Errorf("%w: the connection cannot be upgraded: %w", ErrBadRequest, err))
+		s.refuse(w, r, &self, http.StatusBadRequest, fmt.Errorf("%w: the connection cannot be upgraded: %w", ErrBadRequest, err))
 		return
 	}
 	defer conn.Close()
-	if err := s.switchProtocols(conn, self); err != nil {
+	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
+	s.serveConn(conn, r, remote, self, "", ahead)
+}
+
+// serveConn tells the other side that it is welcome, with a proof if that is
+// not empty, and serves the stream until it ends.
+func (s *streamServer) serveConn(conn net.Conn, r *http.Request, remote, self hello, proof string, ahead []byte) {
+	if err := s.switchProtocols(conn, self, proof); err != nil {
 		s.cfg.log.Debug("stream's handshake broken off", "from", r.RemoteAddr, "err", err)
 		return
 	}
-	ahead, _ := buffered.Reader.Peek(buffered.Reader.Buffered())
 	c := newServerConn(s, conn, remote, ahead)
 	if !s.add(c) {
 		return // closed or draining since: the other side sees the end of the connection
@@ -125,8 +147,8 @@ func (s *streamServer) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 
 // admit decides whether a stream may begin.
 func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
-	if !strings.EqualFold(r.Header.Get("Upgrade"), streamProtocol) {
-		return hello{}, http.StatusUpgradeRequired, fmt.Errorf("%w: this path takes the header Upgrade: %s alone, not %q", ErrBadRequest, streamProtocol, r.Header.Get("Upgrade"))
+	if err := checkUpgrade(r); err != nil {
+		return hello{}, http.StatusUpgradeRequired, err
 	}
 	remote, err := readHello(r.Header)
 	if err != nil {
@@ -143,7 +165,7 @@ func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
 		return remote, http.StatusBadRequest, fmt.Errorf("%w: header %s: %w", ErrBadRequest, headerExpect, err)
 	}
 	if expect != "" && expect != self.ID {
-		return remote, http.StatusForbidden, fmt.Errorf("%w: this is node %q, not %q", ErrRefused, self.ID, expect)
+		return remote, http.StatusForbidden, refusedf(RefusedNode, "this is node %q, not %q", self.ID, expect)
 	}
 	if s.cfg.check != nil {
 		if err := s.cfg.check(remote); err != nil {
@@ -165,10 +187,19 @@ func (s *streamServer) admit(r *http.Request, self hello) (hello, int, error) {
 	return remote, 0, nil
 }
 
-func (s *streamServer) refuse(w http.ResponseWriter, r *http.Request, self hello, status int, err error) {
-	s.refused.Add(1)
-	s.cfg.log.Debug("stream refused", "from", r.RemoteAddr, "err", err)
-	self.set(w.Header())
+// refuse answers a request for a stream with a refusal. self is nil if the other
+// side must not learn who this is.
+func (s *streamServer) refuse(w http.ResponseWriter, r *http.Request, self *hello, status int, err error) {
+	reason := RefusalOf(err)
+	if reason == "" {
+		reason = RefusedOther
+	}
+	s.cfg.refusals.add(reason)
+	s.refusals.log(s.cfg.log, reason, r.RemoteAddr, err)
+	if self != nil {
+		self.set(w.Header())
+	}
+	w.Header().Set(headerReason, string(reason))
 	w.Header().Set(headerRefusal, CodeOf(err).String())
 	w.Header().Set("Upgrade", streamProtocol)
 	w.Header().Set("Connection", "close")
@@ -179,7 +210,7 @@ func (s *streamServer) refuse(w http.ResponseWriter, r *http.Request, self hello
 }
 
 // switchProtocols tells the other side that frames begin.
-func (s *streamServer) switchProtocols(conn net.Conn, self hello) error {
+func (s *streamServer) switchProtocols(conn net.Conn, self hello, proof string) error {
 	// The HTTP server's own deadlines may still be set.
 	if err := conn.SetDeadline(time.Time{}); err != nil {
 		return err
@@ -191,6 +222,9 @@ func (s *streamServer) switchProtocols(conn net.Conn, self hello) error {
 	header.Set("Connection", "Upgrade")
 	header.Set("Upgrade", streamProtocol)
 	self.set(header)
+	if proof != "" {
+		header.Set(headerProof, proof)
+	}
 	var b strings.Builder
 	b.WriteString("HTTP/1.1 101 Switching Protocols\r\n")
 	if err := header.Write(&b); err != nil {
@@ -262,7 +296,7 @@ func (s *streamServer) stats() streamServerStats {
 	s.mu.Unlock()
 	return streamServerStats{
 		connections:       int64(n),
-		handshakesRefused: s.refused.Load(),
+		handshakesRefused: s.cfg.refusals.sum(),
 		frameErrors:       s.frameErrors.Load(),
 		inFlight:          s.inFlight.Load(),
 		bytesIn:           s.bytesIn.Load(),

@@ -27,6 +27,7 @@ func (n *Node) SetView(peers []Peer) error {
 	for _, m := range gone {
 		_ = m.client.Close()
 	}
+	n.settle()
 	return err
 }
 
@@ -170,7 +171,7 @@ func (n *Node) newMember(p Peer) (*member, error) {
 	case "":
 		m.protocol, m.marked = "stream", true
 		c := newStreamClient(streamClientConfig{
-			self: n.hello, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
+			self: n.hello, secrets: n.cfg.Secrets, refusals: &n.refusals, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
 			timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
 			onState: func(st peerState, _ hello, err error) { n.peerState(p, st, err) },
 		})
@@ -201,6 +202,7 @@ func (n *Node) guard(m *member, c PeerClient) {
 
 // peerState is told of each change of a connection.
 func (n *Node) peerState(p Peer, st peerState, err error) {
+	defer n.settle()
 	switch st {
 	case peerUp:
 		n.log.Info("peer is up", "peer", p.ID, "addr", p.Addr)

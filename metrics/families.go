@@ -68,7 +68,7 @@ func nodeFamilies() []Family {
 		{nodeStartTime, gauge, "When the node started, in seconds since 1970.", nil},
 		{viewChangesTotal, counter, "Changes of the node's view of the cluster.", nil},
 		{peerConnections, gauge, "Open streams that other nodes have opened to this one.", nil},
-		{handshakesRefusedTotal, counter, "Handshakes that were refused: another cluster, identity or version.", nil},
+		{handshakesRefusedTotal, counter, "Handshakes between nodes that either side refused, by reason: secret, cluster, node, version or other.", []string{"reason"}},
 		{memoryLimit, gauge, "Bytes of memory that the process may use; absent if nothing bounds it.", nil},
 		{memoryRefusedTotal, counter, "Loads and requests to the API that were refused because memory was nearly used up.", nil},
 		{frameErrorsTotal, counter, "Broken frames received.", nil},

@@ -40,7 +40,8 @@ func busy(id string) geecache.NodeStats {
 			{Peer: geecache.Peer{ID: "p1"}, State: "up", Protocol: "stream"},
 			{Peer: geecache.Peer{Addr: "p2:1"}, State: "down", Protocol: "grpc"},
 		},
-		Groups: []geecache.GroupStats{{Name: "scores"}, {Name: "other"}},
+		Groups:            []geecache.GroupStats{{Name: "scores"}, {Name: "other"}},
+		HandshakesRefused: map[geecache.Refusal]int64{geecache.RefusedSecret: 17, geecache.RefusedNode: 18},
 	}
 	fill(reflect.ValueOf(&s).Elem(), &next)
 	return s
@@ -183,6 +184,10 @@ func check(t *testing.T, v reflect.Value, path string, seen map[float64]bool) {
 		for i := range v.Len() {
 			check(t, v.Index(i), path, seen)
 		}
+	case reflect.Map:
+		for i := v.MapRange(); i.Next(); {
+			check(t, i.Value(), path+"."+i.Key().String(), seen)
+		}
 	}
 }
 
@@ -215,7 +220,7 @@ func TestSamplesStandInTheirPlaces(t *testing.T) {
 		{"geecache_peer_up", 0, []string{"peer=p2:1"}},
 		{"geecache_peer_received_bytes_total", stats.Peers[1].BytesIn, []string{"peer=p1", "protocol=stream"}},
 		{"geecache_peer_client_failures_total", stats.Peers[2].Failures, []string{"peer=p2:1", "protocol=grpc"}},
-		{"geecache_handshakes_refused_total", stats.HandshakesRefused, nil},
+		{"geecache_handshakes_refused_total", stats.HandshakesRefused[geecache.RefusedSecret], []string{"reason=secret"}},
 		{"geecache_node_state", 1, []string{"state=serving"}},
 		{"geecache_node_state", 0, []string{"state=draining"}},
 		{"geecache_node_info", 1, []string{"cluster=c", "epoch=00112233445566ff", "id=n1", "role=node", "version=v1"}},

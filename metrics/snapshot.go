@@ -40,7 +40,9 @@ func (s snapshot) node(n *geecache.NodeStats) {
 	}
 	s.count(viewChangesTotal, n.ViewChanges)
 	s.gauge(peerConnections, float64(n.Connections))
-	s.count(handshakesRefusedTotal, n.HandshakesRefused)
+	for reason, count := range n.HandshakesRefused {
+		s.count(handshakesRefusedTotal, count, string(reason))
+	}
 	s.count(frameErrorsTotal, n.FrameErrors)
 }
 
