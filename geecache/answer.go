@@ -71,6 +71,7 @@ func (n *Node) answerNow(req *PeerRequest, reply *PeerReply) bool {
 	switch st := n.state.Load(); {
 	case req.Mode == ModeMemory:
 		reply.Code = CodeMiss
+		g.copyOwners(p, hash, req.Key)
 		return true
 	case st >= stateDraining:
 		reply.Code, reply.Message = CodeDraining, ErrDraining.Error()

@@ -85,6 +85,12 @@ type Config struct {
 	// Timings changes when a peer counts as dead. Default: see [Timings].
 	Timings Timings
 
+	// HedgePercent bounds the requests that are sent in addition because a peer
+	// is slow, as a share of the traffic between nodes, in percent: the keys of
+	// such a peer are looked for in the memory of its stand-in, which copies
+	// them. Default: 10; negative: a slow peer is waited for.
+	HedgePercent float64
+
 	// Handover is for how long after a view change a new owner asks the
 	// previous one's memory before its source. Default: 30 s; negative: never.
 	Handover time.Duration
@@ -115,6 +121,13 @@ type Timings struct {
 	// DeadAfter is how long a peer may show no sign of life while requests
 	// wait for it. Default: 750 ms.
 	DeadAfter time.Duration
+	// DeadMost is the same for a peer that is known to take long: three times
+	// what it takes at most, from DeadAfter to this. Default: 900 ms.
+	DeadMost time.Duration
+	// SlowAfter is how long a peer may take to answer a ping without counting
+	// as slow (see Config.HedgePercent). One that takes longer is slow if it
+	// takes four times as long as the median of the others. Default: 25 ms.
+	SlowAfter time.Duration
 	// PingBusy is the silence after which it is pinged while requests wait.
 	// Default: 150 ms.
 	PingBusy time.Duration
@@ -133,6 +146,8 @@ const (
 	defaultMaxRequests   = 16384
 	defaultHandover      = 30 * time.Second
 	defaultDialTimeout   = time.Second
+	defaultHedgePercent  = 10
+	defaultSlowAfter     = 25 * time.Millisecond
 	maxIDBytes           = 256
 )
 
@@ -147,6 +162,8 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxStreamRequests, defaultMaxRequests)
 	setDefault(&c.Handover, defaultHandover)
 	setDefault(&c.ProtocolVersion, ProtocolVersion)
+	setDefault(&c.HedgePercent, defaultHedgePercent)
+	setDefault(&c.Timings.SlowAfter, defaultSlowAfter)
 	setDefault(&c.Timings.DialTimeout, defaultDialTimeout)
 	if c.Addr == "" && c.Listener != nil {
 		c.Addr = c.Listener.Addr().String()
@@ -190,6 +207,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("geecache: Config.MaxConns is %d: use a positive number", c.MaxConns)
 	case c.MaxStreamRequests < 0:
 		return fmt.Errorf("geecache: Config.MaxStreamRequests is %d: use a positive number", c.MaxStreamRequests)
+	case c.HedgePercent > 100 || c.HedgePercent != c.HedgePercent:
+		return fmt.Errorf("geecache: Config.HedgePercent is %v: use a share up to 100, or a negative number for none", c.HedgePercent)
+	case c.Timings.SlowAfter < 0:
+		return fmt.Errorf("geecache: Config.Timings.SlowAfter is %v: use a positive duration", c.Timings.SlowAfter)
 	case len(c.ID) > maxIDBytes || strings.ContainsAny(c.ID, " \r\n\t"):
 		return fmt.Errorf("geecache: Config.ID %q: use at most %d bytes without white space", abbreviate(c.ID), maxIDBytes)
 	case len(c.Cluster) > maxIDBytes || strings.ContainsAny(c.Cluster, " \r\n\t"):

@@ -49,6 +49,11 @@ func (g *Group) fetchFailed(ctx context.Context, owner *member, reply *PeerReply
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if lead {
+		if o := outcomeOf(ctx, reply, err); o != answered {
+			owner.breaker.note(o, err)
+		}
+	}
 	if errors.Is(err, errNoReply) {
 		return g.flightErr(err)
 	}

@@ -43,7 +43,7 @@ func (g *Group) GetMany(ctx context.Context, keys ...string) (map[string]ByteVie
 			continue
 		}
 		owner := m.p.owner(hash)
-		if owner == nil || owner.self || !owner.usable() || g.checkKey(key) != nil {
+		if owner == nil || owner.self || !owner.fast.Load() || g.checkKey(key) != nil {
 			local = append(local, key)
 			continue
 		}

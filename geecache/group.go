@@ -38,6 +38,8 @@ type Group struct {
 	turn chan struct{} // holds a token for each call of the source
 	wait atomic.Int64  // loads that wait for their turn
 
+	hedger *hedger
+
 	hits [hitShards]hitCounters
 	asks [hitShards]askCounters
 	counters
@@ -80,6 +82,9 @@ type counters struct {
 	hotCopies                            atomic.Int64
 	servedOther, epochMismatch           atomic.Int64
 	handoverAsks, handoverHits           atomic.Int64
+	hedgeHits, hedgesRefused             atomic.Int64
+	hedgeMisses                          atomic.Int64
+	copyAsks, copyHits                   atomic.Int64
 	loadsOwner, loadsStandIn, loadsOther atomic.Int64
 	loadErrors, loadsRefused             atomic.Int64
 	loadsRunning                         atomic.Int64
@@ -96,7 +101,7 @@ func newGroup(n *Node, name string, getter Getter, cfg GroupConfig) (*Group, err
 		return nil, err
 	}
 	cfg = cfg.withDefaults(n.cfg.Role)
-	g := &Group{name: name, node: n, getter: getter, cfg: cfg, turn: make(chan struct{}, cfg.MaxLoads)}
+	g := &Group{name: name, node: n, getter: getter, cfg: cfg, turn: make(chan struct{}, cfg.MaxLoads), hedger: newHedger(n.cfg.HedgePercent)}
 	var err error
 	if g.main, err = newCache(cfg.CacheBytes, n.clock.now); err != nil {
 		return nil, fmt.Errorf("geecache: group %q: GroupConfig.CacheBytes: %w", name, err)
@@ -371,7 +376,7 @@ var errLoadHere = errors.New("load here")
 func (g *Group) resolve(ctx context.Context, hash uint64, key string, unmarked bool, a *answer) error {
 	p := g.node.place()
 	owner := p.owner(hash)
-	if owner == nil || owner.stream == nil || owner.stream.State() != peerUp ||
+	if owner == nil || !owner.fast.Load() || owner.stream == nil ||
 		len(key) > g.node.cfg.MaxKeyBytes || g.node.closedErr() != nil {
 		return g.resolveSlowly(ctx, p, owner, hash, key, unmarked, a)
 	}
@@ -394,7 +399,12 @@ func (g *Group) resolveSlowly(ctx context.Context, p *placement, owner *member, 
 		*a, err = g.load(ctx, hash, key, ModeOwner)
 		return err
 	}
-	return g.fetchSlowly(ctx, p, owner, hash, key, nil, a)
+	if owner.slow.Load() && owner.breaker.lastError() == nil {
+		if err = g.fetchAround(ctx, p, owner, hash, key, a); !errors.Is(err, ErrPeerTrouble) || ctx.Err() != nil {
+			return err
+		}
+	}
+	return g.fetchSlowly(ctx, p, owner, hash, key, err, a)
 }
 
 func (g *Group) checkKey(key string) error {
@@ -437,6 +447,12 @@ func (g *Group) Stats() GroupStats {
 		LoadErrors:    g.loadErrors.Load(),
 		LoadsRefused:  g.loadsRefused.Load(),
 		LoadsInFlight: g.loadsRunning.Load(),
+		Hedges:        g.hedger.asks.peerRequests.Load(),
+		HedgeHits:     g.hedgeHits.Load(),
+		HedgesRefused: g.hedgesRefused.Load(),
+		CopyAsks:      g.copyAsks.Load(),
+		CopyHits:      g.copyHits.Load(),
+		ExtraRequests: g.copyAsks.Load() + g.hedgeMisses.Load(),
 		Main:          g.main.stats(),
 		Hot:           g.hot.stats(),
 	}

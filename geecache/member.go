@@ -7,6 +7,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/geecache/geecache/singleflight"
 )
 
 // A member is one member of the cluster as this node sees it, itself included.
@@ -23,12 +25,74 @@ type member struct {
 
 	closing *time.Timer // closes a member that has left the view
 
-	client PeerClient       // nil for this node and for clients
-	stream *streamClient    // client, if it is one
-	state  func() peerState // of the connection
+	client  PeerClient    // nil for this node and for clients
+	stream  *streamClient // client, if it is one
+	breaker *breaker      // nil if client is
+
+	// fast says that its stream is up, its breaker closed, and that it is not slow:
+	// all that a request needs to know to take the short way. health, and the
+	// breaker, keep it up to date.
+	fast atomic.Bool
+	slow atomic.Bool // it answers much later than others do
+
+	mu     sync.Mutex // guards up, closed
+	up     bool       // connected, or without a connection of its own
+	closed bool       // the breaker is
 
 	// What stream.fetch has asked is not in them: it counts by itself.
 	requests, failures, inFlight atomic.Int64
+	bytesIn, bytesOut            atomic.Int64 // of a client that is no stream
+}
+
+// set changes what fast depends on.
+func (m *member) set(change func()) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	change()
+	m.fast.Store(m.up && m.closed && !m.slow.Load())
+}
+
+// guard puts a breaker before the member's client.
+func (m *member) guard(now func() int64, rand func() float64, most time.Duration, notify func(to breakerState, err error)) {
+	if most <= 0 {
+		most = time.Second
+	}
+	m.breaker = &breaker{
+		now: now, rand: rand, most: most, eager: m.stream == nil, total: m.asked, notify: notify,
+		shut: func(closed bool) { m.set(func() { m.closed = closed }) },
+	}
+	m.set(func() { m.closed, m.up = true, m.up || m.stream == nil })
+}
+
+// connection is told of each state of the member's stream.
+func (m *member) connection(st peerState, err error) {
+	m.set(func() { m.up = st == peerUp })
+	switch st {
+	case peerUp:
+		m.breaker.connected()
+	case peerDown:
+		m.breaker.disconnected(err)
+	}
+}
+
+// state returns the state of the connection; without a stream, whether requests
+// are let through.
+func (m *member) state() peerState {
+	switch {
+	case m.stream != nil:
+		return m.stream.State()
+	case m.breaker.admits():
+		return peerUp
+	}
+	return peerDown
+}
+
+// look has the member's stream pinged often, with or without traffic, as long as
+// it is not known to be well.
+func (m *member) look() {
+	if m.stream != nil {
+		m.stream.closely.Store(!m.fast.Load())
+	}
 }
 
 // usable reports whether a request to the member is worth a try.
@@ -40,26 +104,79 @@ func (m *member) usable() bool {
 		return false
 	}
 	st := m.state()
-	return st == peerUp || st == peerConnecting
+	return (st == peerUp || st == peerConnecting) && m.breaker.admits()
 }
 
-// inTrouble reports whether the member was in trouble when it was last asked or
-// probed, and has not answered since. It may be worth a try even so.
+// inTrouble reports whether the member was in trouble, or slow, when it was last
+// asked or probed. It may be worth a try even so.
 func (m *member) inTrouble() bool {
-	if b, ok := m.client.(*breaker); ok {
-		return b.lastError() != nil
+	if m.self {
+		return false
 	}
-	return !m.usable()
+	return m.client == nil || !m.fast.Load() && m.state() != peerConnecting
 }
 
-// ask sends one request. An error means that the member is in trouble, or that
-// ctx ended.
-func (m *member) ask(ctx context.Context, req *PeerRequest) (PeerReply, error) {
+// asked returns how many requests have been sent to the member.
+func (m *member) asked() int64 {
+	n := m.requests.Load()
+	if m.stream != nil {
+		n += m.stream.fetched()
+	}
+	return n
+}
+
+// ask sends one request, if the breaker lets it through. An error means that the
+// member is in trouble, or that ctx ended.
+func (m *member) ask(ctx context.Context, req *PeerRequest) (reply PeerReply, err error) {
+	trial, err := m.breaker.enter()
+	if err != nil {
+		return PeerReply{}, m.trouble(err)
+	}
 	m.requests.Add(1)
 	m.inFlight.Add(1)
-	reply, err := m.client.Get(ctx, req)
-	m.inFlight.Add(-1)
+	done := false
+	defer func() {
+		m.inFlight.Add(-1)
+		if !done {
+			err = errPanicked
+		}
+		m.breaker.leave(trial, outcomeOf(ctx, &reply, err), err)
+	}()
+	reply, err = m.client.Get(ctx, req)
+	done = true
+	if m.stream == nil {
+		m.bytesOut.Add(int64(len(req.Group) + len(req.Key)))
+		m.bytesIn.Add(int64(len(reply.Value)))
+	}
 	return reply, m.judge(&reply, err, ctx.Err() == nil)
+}
+
+// outcomeOf tells what a request says about the peer. The flight's own time limit
+// is far longer than the peer's: not to answer within it is a failure.
+func outcomeOf(ctx context.Context, reply *PeerReply, err error) outcome {
+	switch {
+	case err == nil && reply.Code == CodeInternal:
+		return failed
+	case err == nil && reply.Code == CodeDraining, errors.Is(err, ErrDraining):
+		return unknown
+	case err == nil && reply.Code == CodeRefused:
+		return lost
+	case err == nil:
+		return answered
+	case errors.Is(err, errNoReply), errors.Is(context.Cause(ctx), singleflight.ErrTimeout):
+		return failed
+	case ctx.Err() != nil, errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return unknown
+	}
+	return lost
+}
+
+// trouble wraps an error in ErrPeerTrouble and the member's name.
+func (m *member) trouble(err error) error {
+	if errors.Is(err, ErrPeerTrouble) {
+		return err
+	}
+	return fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, err)
 }
 
 // judge tells trouble from an answer: a node that drains, or that refuses this
@@ -67,7 +184,7 @@ func (m *member) ask(ctx context.Context, req *PeerRequest) (PeerReply, error) {
 // count says that a failure is to be counted.
 func (m *member) judge(reply *PeerReply, err error, count bool) error {
 	if err == nil && (reply.Code == CodeDraining || reply.Code == CodeRefused) {
-		err = fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, reply.Code.Err())
+		err = m.trouble(reply.Code.Err())
 	}
 	if err == nil {
 		return nil
@@ -75,32 +192,57 @@ func (m *member) judge(reply *PeerReply, err error, count bool) error {
 	if count {
 		m.failures.Add(1)
 	}
-	if errors.Is(err, ErrPeerTrouble) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
 		return err
 	}
-	return fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, err)
+	return m.trouble(err)
 }
 
 // askMany sends several requests in one round trip. Each has an error of its
 // own: the member is in trouble, or ctx ended.
-func (m *member) askMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
+func (m *member) askMany(ctx context.Context, reqs []PeerRequest) (replies []PeerReply, errs []error) {
+	trial, err := m.breaker.enter()
+	if err != nil {
+		errs = make([]error, len(reqs))
+		for i := range errs {
+			errs[i] = m.trouble(err)
+		}
+		return make([]PeerReply, len(reqs)), errs
+	}
 	m.beginMany(len(reqs))
-	replies, errs := m.client.GetMany(ctx, reqs)
-	m.endMany(ctx, replies, errs)
+	worst, why := lost, errPanicked
+	defer func() { m.breaker.leave(trial, worst, why) }()
+	replies, errs = m.client.GetMany(ctx, reqs)
+	worst, why = m.endMany(ctx, replies, errs)
+	if m.stream == nil {
+		for i := range replies {
+			m.bytesOut.Add(int64(len(reqs[i].Group) + len(reqs[i].Key)))
+			m.bytesIn.Add(int64(len(replies[i].Value)))
+		}
+	}
 	return replies, errs
 }
 
 // beginMany and endMany are the parts of askMany before and after the asking.
+// endMany returns the worst outcome.
 func (m *member) beginMany(n int) {
 	m.requests.Add(int64(n))
 	m.inFlight.Add(int64(n))
 }
 
-func (m *member) endMany(ctx context.Context, replies []PeerReply, errs []error) {
+func (m *member) endMany(ctx context.Context, replies []PeerReply, errs []error) (worst outcome, why error) {
 	m.inFlight.Add(-int64(len(errs)))
 	for i := range errs {
-		errs[i] = m.judge(&replies[i], errs[i], ctx.Err() == nil)
+		o, err := outcomeOf(ctx, &replies[i], errs[i]), errs[i]
+		errs[i] = m.judge(&replies[i], err, ctx.Err() == nil)
+		if o == failed || o == lost {
+			m.breaker.note(o, errors.Join(err, replies[i].Code.Err()))
+		}
+		if o > worst {
+			worst, why = o, errors.Join(err, replies[i].Code.Err())
+		}
 	}
+	return worst, why
 }
 
 // stateText names the connection's state.
@@ -124,14 +266,21 @@ func (m *member) stats() PeerStats {
 		Failures: m.failures.Load(),
 		InFlight: m.inFlight.Load(),
 		State:    m.stateText(),
+		BytesIn:  m.bytesIn.Load(),
+		BytesOut: m.bytesOut.Load(),
 	}
-	switch c := m.client.(type) {
-	case *streamClient:
-		st := c.stats()
-		s.BytesIn, s.BytesOut, s.LastError = st.bytesIn, st.bytesOut, errorText(st.lastErr)
+	if m.breaker != nil {
+		state, entered := m.breaker.stats()
+		s.Breaker, s.LastError, s.Slow = state.String(), errorText(m.breaker.lastError()), m.slow.Load()
+		s.BreakerClosed, s.BreakerHalfOpened, s.BreakerOpened = entered[breakerClosed], entered[breakerHalfOpen], entered[breakerOpen]
+	}
+	if m.stream != nil {
+		st := m.stream.stats()
+		s.BytesIn, s.BytesOut, s.RTT = st.bytesIn, st.bytesOut, m.stream.latency.typical()
 		s.Requests, s.InFlight = s.Requests+st.fetches, st.inFlight
-	case *breaker:
-		s.LastError = errorText(c.lastError())
+		if st.lastErr != nil {
+			s.LastError = errorText(st.lastErr)
+		}
 	}
 	return s
 }
@@ -147,126 +296,3 @@ func errorText(err error) string {
 	}
 	return err.Error()
 }
-
-// A breaker keeps requests away from a peer in trouble whose client does not
-// watch its connection by itself: after a failure it lets nothing through for a
-// while that doubles up to a limit, then one request, on whose outcome it opens
-// or closes. So no request waits for a connect timeout twice.
-type breaker struct {
-	client PeerClient
-	now    func() int64
-	onUp   func()
-	min    time.Duration
-	max    time.Duration
-
-	mu      sync.Mutex // guards what follows
-	err     error      // why it is open; nil: it is closed
-	backoff time.Duration
-	until   int64 // of now: when the next request may try
-	trying  bool
-}
-
-func newBreaker(c PeerClient, now func() int64, most time.Duration, onUp func()) *breaker {
-	if most <= 0 {
-		most = time.Second
-	}
-	return &breaker{client: c, now: now, onUp: onUp, min: 50 * time.Millisecond, max: most}
-}
-
-// state says whether a request would be let through.
-func (b *breaker) state() peerState {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.err != nil && (b.trying || b.now() < b.until) {
-		return peerDown
-	}
-	return peerUp
-}
-
-// enter returns an error if the peer must not be asked now. trial says that the
-// request is the one that is let through to see whether the peer is back.
-func (b *breaker) enter() (trial bool, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.err == nil {
-		return false, nil
-	}
-	if b.trying || b.now() < b.until {
-		return false, b.err
-	}
-	b.trying = true
-	return true, nil
-}
-
-// leave takes note of a request's outcome: trouble, or an answer. A request
-// whose caller has left (ended) says nothing.
-func (b *breaker) leave(trial bool, err error, ended bool) {
-	b.mu.Lock()
-	wasOpen := b.err != nil
-	switch {
-	case err == nil:
-		b.err, b.backoff = nil, 0
-	case !ended && (trial || !wasOpen): // of many that fail at once, one counts
-		b.err = err
-		b.backoff = min(max(2*b.backoff, b.min), b.max)
-		b.until = b.now() + int64(b.backoff)
-	}
-	if trial {
-		b.trying = false
-	}
-	recovered := wasOpen && b.err == nil
-	b.mu.Unlock()
-	if recovered {
-		b.onUp()
-	}
-}
-
-func (b *breaker) lastError() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.err
-}
-
-// Get implements PeerClient.
-func (b *breaker) Get(ctx context.Context, req *PeerRequest) (reply PeerReply, err error) {
-	trial, err := b.enter()
-	if err != nil {
-		return PeerReply{}, err
-	}
-	err = errPanicked
-	defer func() { b.leave(trial, err, ctx.Err() != nil) }()
-	reply, err = b.client.Get(ctx, req)
-	return reply, err
-}
-
-// errPanicked is what a breaker takes for the outcome of a client that panics.
-var errPanicked = fmt.Errorf("%w: its client panicked", ErrPeerTrouble)
-
-// GetMany implements PeerClient.
-func (b *breaker) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	trial, err := b.enter()
-	if err != nil {
-		errs := make([]error, len(reqs))
-		for i := range errs {
-			errs[i] = err
-		}
-		return make([]PeerReply, len(reqs)), errs
-	}
-	trouble := errPanicked
-	defer func() { b.leave(trial, trouble, ctx.Err() != nil) }()
-	replies, errs := b.client.GetMany(ctx, reqs)
-	trouble = nil
-	for _, err := range errs {
-		if errors.Is(err, ErrPeerTrouble) {
-			trouble = err
-			break
-		}
-	}
-	if trouble == nil && ctx.Err() != nil {
-		trouble = ctx.Err() // no answer, and no trouble either
-	}
-	return replies, errs
-}
-
-// Close implements PeerClient.
-func (b *breaker) Close() error { return b.client.Close() }

@@ -47,8 +47,9 @@ type Node struct {
 	server   *http.Server
 	dates    plain.Dater
 
-	stop chan struct{} // closed by Close
-	wg   sync.WaitGroup
+	stop   chan struct{} // closed by Close
+	wg     sync.WaitGroup
+	copies tasks
 
 	mu          sync.Mutex // guards what follows
 	peers       []Peer     // the view, this node included
@@ -98,6 +99,7 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	n.wg.Go(func() { n.clock.run(n.stop) })
+	n.wg.Go(n.watchPeers)
 	return n, nil
 }
 
@@ -300,6 +302,7 @@ func (n *Node) Close() error {
 			err = errors.Join(err, m.client.Close())
 		}
 	}
+	n.copies.close()
 	n.wg.Wait()
 	return err
 }

@@ -28,6 +28,12 @@ type GroupStats struct {
 	EpochMismatch  int64 `json:"epoch_mismatch"`  // the asking node's view differed
 	HandoverAsks   int64 `json:"handover_asks"`   // previous owner's memory was asked
 	HandoverHits   int64 `json:"handover_hits"`   // ... and had it
+	ExtraRequests  int64 `json:"extra_requests"`  // sent because a peer is slow: CopyAsks, and hedges that found nothing
+	Hedges         int64 `json:"hedges"`          // keys of slow owners that were looked for in another node's memory
+	HedgeHits      int64 `json:"hedge_hits"`      // callers that it answered
+	HedgesRefused  int64 `json:"hedges_refused"`  // would have exceeded Config.HedgePercent
+	CopyAsks       int64 `json:"copy_asks"`       // keys asked of a slow owner's memory, to be answered for
+	CopyHits       int64 `json:"copy_hits"`       // ... and had by it
 	LoadFlightJoin int64 `json:"load_suppressed"` // callers that shared another's load
 	FetchJoin      int64 `json:"fetch_suppressed"`
 
@@ -73,6 +79,15 @@ type PeerStats struct {
 	State     string `json:"state"` // "up", "connecting", "down", "draining"; "self" for this node
 	Protocol  string `json:"protocol"`
 	LastError string `json:"last_error,omitempty"`
+
+	Breaker string        `json:"breaker,omitempty"` // "closed", "half-open" or "open": what becomes of requests
+	Slow    bool          `json:"slow,omitempty"`    // it answers much later than others do
+	RTT     time.Duration `json:"rtt_ns,omitempty"`  // of a ping, as a rule; 0: not known
+
+	// How often the breaker came into each state.
+	BreakerOpened     int64 `json:"breaker_opened"`
+	BreakerHalfOpened int64 `json:"breaker_half_opened"`
+	BreakerClosed     int64 `json:"breaker_closed"`
 
 	Requests int64 `json:"requests"`
 	Failures int64 `json:"failures"` // requests that found it in trouble

@@ -141,6 +141,7 @@ type streamTimings struct {
 	handshakeTimeout time.Duration // 750 ms: the handshake alone
 	pingBusy         time.Duration // 150 ms: silence, while requests wait, after which to ping
 	deadAfter        time.Duration // 750 ms: silence, while requests wait, that means death
+	deadMost         time.Duration // 900 ms: the same for a peer that is known to take long
 	pingIdle         time.Duration // 1 s: silence, while none wait, after which to ping
 	idleDead         time.Duration // 3 s: silence, while none wait, that means death; for a server, 3 times that
 	redialMin        time.Duration // 50 ms: the shortest pause between attempts to connect
@@ -158,6 +159,7 @@ func (t streamTimings) withDefaults() streamTimings {
 		{&t.handshakeTimeout, 750 * time.Millisecond},
 		{&t.pingBusy, 150 * time.Millisecond},
 		{&t.deadAfter, 750 * time.Millisecond},
+		{&t.deadMost, 900 * time.Millisecond},
 		{&t.pingIdle, time.Second},
 		{&t.idleDead, 3 * time.Second},
 		{&t.redialMin, 50 * time.Millisecond},

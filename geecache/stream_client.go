@@ -30,6 +30,7 @@ type streamClientConfig struct {
 	// goroutine, for which Close waits. It must not block. remote is the hello of
 	// the peer when it was last up, err why it no longer is.
 	onState func(st peerState, remote hello, err error)
+	onPong  func()         // is called when the peer has answered a ping, and must not block; nil: nobody
 	rand    func() float64 // in [0, 1), for jitter; nil: math/rand/v2
 	log     *slog.Logger   // nil: none
 }
@@ -51,6 +52,8 @@ type streamClient struct {
 	bytesOut  atomic.Int64
 	fetches   atomic.Int64 // requests sent by fetch, on connections that have ended
 	current   atomic.Pointer[streamStatus]
+	latency   latency
+	closely   atomic.Bool // ping it often even when there is no traffic
 	firstOnce sync.Once
 }
 
@@ -244,6 +247,26 @@ func (c *streamClient) stats() streamClientStats {
 	return s
 }
 
+// fetched returns the number of requests that fetch has sent.
+func (c *streamClient) fetched() int64 {
+	n := c.fetches.Load()
+	if cc := c.current.Load().conn; cc != nil {
+		cc.w.mu.Lock()
+		n += cc.fetches
+		cc.w.mu.Unlock()
+	}
+	return n
+}
+
+// overdue returns how long the peer has not answered a ping; 0 if it has, or if
+// there is no connection.
+func (c *streamClient) overdue() time.Duration {
+	if st := c.current.Load(); st.state == peerUp {
+		return st.conn.overdue()
+	}
+	return 0
+}
+
 // fetchesOf returns the number of fetches in flight for a group.
 func (c *streamClient) fetchesOf(group string) int64 {
 	if cc := c.current.Load().conn; cc != nil {
@@ -323,6 +346,7 @@ func (c *streamClient) backoff(attempt int) time.Duration {
 func (c *streamClient) serve(conn *clientConn) (lasted bool) {
 	begin := time.Now()
 	defer conn.tasks.Wait()
+	c.latency.forget()
 	c.set(streamStatus{state: peerUp, conn: conn, remote: conn.remote})
 	select {
 	case <-conn.done:

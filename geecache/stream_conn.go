@@ -63,6 +63,7 @@ type clientConn struct {
 	lastRecv atomic.Int64
 	askedAt  atomic.Int64 // the first request after lastRecv; 0: none
 	resting  atomic.Bool  // watch sleeps for long and wants to be woken by a request
+	pingedAt atomic.Int64 // the ping that has not been answered; 0: none
 	wake     chan struct{}
 
 	leaving  atomic.Bool   // the peer is draining

@@ -63,6 +63,12 @@ func (cc *clientConn) handle(f *frame) error {
 			cc.w.mu.Unlock()
 		}
 		return err
+	case kindPong:
+		n, err := parseNumber(f)
+		if err == nil {
+			cc.pong(int64(n))
+		}
+		return err
 	case kindDraining:
 		cc.noteDraining()
 	case kindGoaway:
@@ -72,7 +78,7 @@ func (cc *clientConn) handle(f *frame) error {
 		}
 		return &RemoteError{Node: cc.client.name(), Code: code, Message: reason}
 	}
-	return nil // a pong has told what it had to by arriving; others are not known
+	return nil // others are not known
 }
 
 // noteDraining: the peer takes no new requests; those in flight will be answered.

@@ -58,10 +58,48 @@ func (s silence) judge(t streamTimings) (ping, dead bool) {
 	return false, silent >= deadAfter && answerable
 }
 
+// probeEvery is how often a peer with traffic is pinged to see how long it takes.
+const probeEvery = 100 * time.Millisecond
+
+// probe decides whether to ping the peer though it is not silent: there is
+// traffic, or it is looked at closely, and the last ping has been answered.
+func (cc *clientConn) probe(s silence) bool {
+	return (s.askedAt != 0 || s.waiting || cc.client.closely.Load()) &&
+		cc.pingedAt.Load() == 0 && s.now-s.lastPing >= int64(probeEvery)
+}
+
+// pong takes note of the answer to the ping that was sent at a time.
+func (cc *clientConn) pong(sent int64) {
+	now := cc.now()
+	if sent <= 0 || sent > now {
+		return // not a ping of ours
+	}
+	cc.client.latency.add(time.Duration(now - sent))
+	cc.pingedAt.CompareAndSwap(sent, 0)
+	if cc.client.cfg.onPong != nil {
+		cc.client.cfg.onPong()
+	}
+}
+
+// overdue returns how long the peer has not answered a ping; 0 if it has.
+func (cc *clientConn) overdue() time.Duration {
+	sent := cc.pingedAt.Load()
+	if sent == 0 {
+		return 0
+	}
+	return time.Duration(cc.now() - sent)
+}
+
+// patient returns the timings with more time before a peer counts as dead that
+// has been seen to take long.
+func (t streamTimings) patient(l *latency) streamTimings {
+	t.deadAfter = max(t.deadAfter, min(3*l.most(), t.deadMost))
+	return t
+}
+
 // watch pings the peer, and ends the connection when it is dead.
 func (cc *clientConn) watch() {
-	t := cc.client.cfg.timings
-	timer := time.NewTimer(t.pingBusy)
+	timer := time.NewTimer(cc.client.cfg.timings.pingBusy)
 	defer timer.Stop()
 	lastPing, looks, swept := int64(0), 0, int64(0)
 	for {
@@ -77,6 +115,7 @@ func (cc *clientConn) watch() {
 			lastPing: lastPing, looks: looks, waiting: cc.inFlight() > 0,
 		}
 		s.now = cc.now()
+		t := cc.client.cfg.timings.patient(&cc.client.latency)
 		if s.waiting && s.now-swept >= int64(sweepEvery) {
 			cc.sweep(s.now)
 			swept = s.now
@@ -86,7 +125,8 @@ func (cc *clientConn) watch() {
 			cc.fail(fmt.Errorf("no sign of life for %v", time.Duration(s.now-s.lastRecv).Round(time.Millisecond)))
 			return
 		}
-		if ping {
+		if ping || cc.probe(s) {
+			cc.pingedAt.Store(s.now)
 			cc.w.post(kindPing, uint64(s.now))
 			lastPing, looks = s.now, 0
 		}
@@ -105,6 +145,9 @@ func (cc *clientConn) rest(timer *time.Timer) {
 			cc.resting.Store(false)
 		} else {
 			pause = min(t.pingIdle, t.idleDead) / 2
+			if cc.client.closely.Load() {
+				pause = min(pause, probeEvery)
+			}
 		}
 	}
 	timer.Reset(pause)

@@ -167,18 +167,31 @@ func (n *Node) newMember(p Peer) (*member, error) {
 	if addr == "" {
 		return nil, peerErrorf(p, "peer %s has no Addr: give it the address that it listens on", p.ID)
 	}
+	made := make(chan struct{}) // what is told of the member waits until it is there
+	defer close(made)
 	switch name {
 	case "":
 		m.protocol, m.marked = "stream", true
 		c := newStreamClient(streamClientConfig{
 			self: n.hello, secrets: n.cfg.Secrets, refusals: &n.refusals, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
 			timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
-			onState: func(st peerState, _ hello, err error) { n.peerState(p, st, err) },
+			onState: func(st peerState, _ hello, err error) {
+				<-made
+				m.connection(st, err)
+				n.peerState(p, st, err)
+			},
+			onPong: func() {
+				<-made
+				if !m.fast.Load() {
+					m.breaker.alive()
+				}
+			},
 		})
-		m.client, m.stream, m.state = c, c, c.State
+		m.client, m.stream = c, c
+		n.guard(m)
 	case "http", "https":
-		m.protocol = name
-		n.guard(m, newHTTPClient(n, p, p.Addr))
+		m.protocol, m.client = name, newHTTPClient(n, p, p.Addr)
+		n.guard(m)
 	default:
 		t := n.cfg.Transports[name]
 		if t == nil {
@@ -188,16 +201,15 @@ func (n *Node) newMember(p Peer) (*member, error) {
 		if err != nil {
 			return nil, peerErrorf(p, "peer %s: %w", p.ID, err)
 		}
-		m.protocol, m.marked = name, true
-		n.guard(m, c)
+		m.protocol, m.marked, m.client = name, true, c
+		n.guard(m)
 	}
 	return m, nil
 }
 
-// guard puts a breaker before a client that does not watch its connection.
-func (n *Node) guard(m *member, c PeerClient) {
-	b := newBreaker(c, n.clock.exact, n.cfg.Timings.RedialMax, func() { n.peerState(m.peer, peerUp, nil) })
-	m.client, m.state = b, b.state
+// guard puts a breaker before a member's client.
+func (n *Node) guard(m *member) {
+	m.guard(n.clock.exact, n.cfg.Rand, n.cfg.Timings.RedialMax, func(to breakerState, err error) { n.breakerChanged(m, to, err) })
 }
 
 // peerState is told of each change of a connection.
@@ -267,7 +279,7 @@ func (n *Node) hello() hello {
 func (n *Node) streamTimings() streamTimings {
 	t := n.cfg.Timings
 	return streamTimings{
-		dialTimeout: t.DialTimeout, deadAfter: t.DeadAfter,
+		dialTimeout: t.DialTimeout, deadAfter: t.DeadAfter, deadMost: t.DeadMost,
 		pingBusy: t.PingBusy, pingIdle: t.PingIdle, redialMax: t.RedialMax,
 	}
 }

@@ -48,6 +48,12 @@ func groupFamilies() []Family {
 		{epochMismatchesTotal, counter, "Requests of nodes whose view of the cluster differed.", []string{"group"}},
 		{handoverAsksTotal, counter, "Keys for which the previous owner's memory was asked after a change of the view.", []string{"group"}},
 		{handoverHitsTotal, counter, "Keys that the previous owner still had in memory.", []string{"group"}},
+		{hedgesTotal, counter, "Keys of slow owners that were looked for in another node's memory first.", []string{"group"}},
+		{hedgeHitsTotal, counter, "Requests for keys of slow owners that another node's memory answered.", []string{"group"}},
+		{hedgesRefusedTotal, counter, "Requests that would have been sent because a peer is slow, but for the limit of extra requests.", []string{"group"}},
+		{copyAsksTotal, counter, "Keys copied, or meant to be copied, from a slow owner's memory to be answered for it.", []string{"group"}},
+		{copyHitsTotal, counter, "Keys that were copied from a slow owner's memory.", []string{"group"}},
+		{extraRequestsTotal, counter, "Requests between nodes that were sent in addition because a peer is slow.", []string{"group"}},
 	}
 }
 
@@ -78,6 +84,10 @@ func nodeFamilies() []Family {
 func peerFamilies() []Family {
 	return []Family{
 		{peerUp, gauge, "1 if the peer can be asked, 0 if it is being connected to, down or draining.", []string{"peer"}},
+		{peerBreaker, gauge, "What becomes of requests to the peer: 0 they are sent (closed), 1 a few are sent (half-open), 2 others are asked (open).", []string{"peer", "protocol"}},
+		{peerBreakerTransitionsTotal, counter, "How often the peer's breaker came into a state: closed, half-open or open.", []string{"peer", "protocol", "to"}},
+		{peerSlow, gauge, "1 if the peer answers pings much later than others do.", []string{"peer"}},
+		{peerRTT, gauge, "How long the peer takes to answer a ping, smoothed, in seconds; 0 if it is not known.", []string{"peer"}},
 		{peerClientRequestsTotal, counter, "Requests sent to the peer.", []string{"peer", "protocol"}},
 		{peerClientFailuresTotal, counter, "Requests that found the peer in trouble.", []string{"peer", "protocol"}},
 		{peerInFlight, gauge, "Requests to the peer that are not answered yet.", []string{"peer", "protocol"}},
@@ -115,6 +125,12 @@ const (
 	epochMismatchesTotal = "geecache_epoch_mismatches_total"
 	handoverAsksTotal    = "geecache_handover_requests_total"
 	handoverHitsTotal    = "geecache_handover_hits_total"
+	hedgesTotal          = "geecache_hedged_requests_total"
+	hedgeHitsTotal       = "geecache_hedge_hits_total"
+	hedgesRefusedTotal   = "geecache_hedges_refused_total"
+	copyAsksTotal        = "geecache_slow_owner_copy_requests_total"
+	copyHitsTotal        = "geecache_slow_owner_copies_total"
+	extraRequestsTotal   = "geecache_extra_requests_total"
 
 	cacheEntries      = "geecache_cache_entries"
 	cacheBytes        = "geecache_cache_bytes"
@@ -133,11 +149,16 @@ const (
 	memoryRefusedTotal     = "geecache_memory_refused_total"
 
 	peerUp                  = "geecache_peer_up"
+	peerBreaker             = "geecache_peer_breaker_state"
+	peerSlow                = "geecache_peer_slow"
+	peerRTT                 = "geecache_peer_rtt_seconds"
 	peerClientRequestsTotal = "geecache_peer_client_requests_total"
 	peerClientFailuresTotal = "geecache_peer_client_failures_total"
 	peerInFlight            = "geecache_peer_client_in_flight"
 	peerReceivedBytesTotal  = "geecache_peer_received_bytes_total"
 	peerSentBytesTotal      = "geecache_peer_sent_bytes_total"
+
+	peerBreakerTransitionsTotal = "geecache_peer_breaker_transitions_total"
 
 	missDuration   = "geecache_miss_duration_seconds"
 	loadDuration   = "geecache_load_duration_seconds"

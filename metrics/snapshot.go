@@ -27,6 +27,9 @@ func (s snapshot) gauge(name string, v float64, labels ...string) {
 // states are those of a node's life, in order.
 var states = [...]string{"starting", "joining", "serving", "draining", "stopped"}
 
+// breakerStates are a breaker's, in the order of the gauge's values.
+var breakerStates = [...]string{"closed", "half-open", "open"}
+
 func (s snapshot) node(n *geecache.NodeStats) {
 	s.gauge(nodeInfo, 1, n.Cluster, n.ID, string(n.Role), n.Version, n.Epoch)
 	for _, state := range states {
@@ -78,6 +81,12 @@ func (s snapshot) group(g *geecache.GroupStats) {
 	s.count(epochMismatchesTotal, g.EpochMismatch, g.Name)
 	s.count(handoverAsksTotal, g.HandoverAsks, g.Name)
 	s.count(handoverHitsTotal, g.HandoverHits, g.Name)
+	s.count(hedgesTotal, g.Hedges, g.Name)
+	s.count(hedgeHitsTotal, g.HedgeHits, g.Name)
+	s.count(hedgesRefusedTotal, g.HedgesRefused, g.Name)
+	s.count(copyAsksTotal, g.CopyAsks, g.Name)
+	s.count(copyHitsTotal, g.CopyHits, g.Name)
+	s.count(extraRequestsTotal, g.ExtraRequests, g.Name)
 
 	s.cache(&g.Main, g.Name, "main")
 	s.cache(&g.Hot, g.Name, "hot")
@@ -109,6 +118,12 @@ func (s snapshot) peers(all []geecache.PeerStats) {
 		}
 		seen[id] = true
 		s.gauge(peerUp, oneIf(p.State == "up"), id)
+		s.gauge(peerBreaker, float64(max(slices.Index(breakerStates[:], p.Breaker), 0)), id, p.Protocol)
+		for i, n := range [...]int64{p.BreakerClosed, p.BreakerHalfOpened, p.BreakerOpened} {
+			s.count(peerBreakerTransitionsTotal, n, id, p.Protocol, breakerStates[i])
+		}
+		s.gauge(peerSlow, oneIf(p.Slow), id)
+		s.gauge(peerRTT, p.RTT.Seconds(), id)
 		s.count(peerClientRequestsTotal, p.Requests, id, p.Protocol)
 		s.count(peerClientFailuresTotal, p.Failures, id, p.Protocol)
 		s.gauge(peerInFlight, float64(p.InFlight), id, p.Protocol)
