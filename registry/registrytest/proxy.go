@@ -1,0 +1,178 @@
+package registrytest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// A Proxy stands before a server on one TCP and one UDP port of the same number, and
+// hands on what the server answers, later if it is told to.
+type Proxy struct {
+	Addr string // where clients reach it: "127.0.0.1:port"
+
+	upstream string
+	delay    atomic.Int64 // nanoseconds
+	ctx      context.Context
+	running  sync.WaitGroup
+}
+
+// NewProxy starts a proxy before a server's "host:port", which need not answer yet.
+// It ends with the test.
+func NewProxy(t testing.TB, upstream string) *Proxy {
+	t.Helper()
+	tcp, udp := listenBoth(t)
+	ctx, cancel := context.WithCancel(context.Background())
+	p := &Proxy{Addr: tcp.Addr().String(), upstream: upstream, ctx: ctx}
+	p.running.Go(func() { p.serveTCP(tcp) })
+	p.running.Go(func() { p.serveUDP(udp) })
+	t.Cleanup(func() {
+		cancel()
+		_ = tcp.Close()
+		_ = udp.Close()
+		p.running.Wait()
+	})
+	return p
+}
+
+// listenBoth takes a port of 127.0.0.1 that is free for TCP and UDP.
+func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
+	t.Helper()
+	for range 100 {
+		tcp, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err == nil {
+			return tcp, udp
+		}
+		_ = tcp.Close()
+	}
+	t.Fatal("no port is free for both TCP and UDP")
+	return nil, nil
+}
+
+// FreeAddr returns a "127.0.0.1:port" where nobody listens, by TCP or UDP.
+func FreeAddr(t testing.TB) string {
+	t.Helper()
+	tcp, udp := listenBoth(t)
+	_ = tcp.Close()
+	_ = udp.Close()
+	return tcp.Addr().String()
+}
+
+// SetDelay makes all answers from now on arrive d later than they would.
+func (p *Proxy) SetDelay(d time.Duration) { p.delay.Store(int64(d)) }
+
+func (p *Proxy) serveTCP(l net.Listener) {
+	for {
+		client, err := l.Accept()
+		if err != nil {
+			return
+		}
+		p.running.Go(func() { p.pipe(client) })
+	}
+}
+
+// pipe connects a client with the server until one of them ends it.
+func (p *Proxy) pipe(client net.Conn) {
+	ctx, cancel := context.WithCancel(p.ctx)
+	defer cancel()
+	defer client.Close()
+	server, err := new(net.Dialer).DialContext(ctx, "tcp", p.upstream)
+	if err != nil {
+		return
+	}
+	defer server.Close()
+	unblock := context.AfterFunc(ctx, func() { _ = client.Close(); _ = server.Close() })
+	defer unblock()
+
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer cancel()
+		_, _ = io.Copy(server, client)
+	})
+	chunks := make(chan chunk, 1024)
+	wg.Go(func() {
+		defer cancel()
+		for c := range chunks {
+			if !c.wait(ctx) {
+				continue
+			}
+			if _, err := client.Write(c.data); err != nil {
+				cancel()
+			}
+		}
+	})
+	for {
+		buf := make([]byte, 32<<10)
+		n, err := server.Read(buf)
+		if n > 0 {
+			chunks <- chunk{buf[:n], time.Now().Add(time.Duration(p.delay.Load()))}
+		}
+		if err != nil {
+			break
+		}
+	}
+	close(chunks)
+	wg.Wait()
+}
+
+// A chunk is part of an answer, and when it is due.
+type chunk struct {
+	data []byte
+	due  time.Time
+}
+
+func (c chunk) wait(ctx context.Context) bool {
+	timer := time.NewTimer(time.Until(c.due))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// serveUDP asks the server each question from a socket of its own.
+func (p *Proxy) serveUDP(l net.PacketConn) {
+	buf := make([]byte, 64<<10)
+	for {
+		n, client, err := l.ReadFrom(buf)
+		if errors.Is(err, net.ErrClosed) {
+			return
+		} else if err != nil {
+			continue
+		}
+		question := append([]byte(nil), buf[:n]...)
+		p.running.Go(func() {
+			if answer, ok := p.ask(question); ok && answer.wait(p.ctx) {
+				_, _ = l.WriteTo(answer.data, client)
+			}
+		})
+	}
+}
+
+func (p *Proxy) ask(question []byte) (answer chunk, ok bool) {
+	server, err := net.Dial("udp", p.upstream)
+	if err != nil {
+		return chunk{}, false
+	}
+	defer server.Close()
+	unblock := context.AfterFunc(p.ctx, func() { _ = server.Close() })
+	defer unblock()
+	_ = server.SetDeadline(time.Now().Add(promptly))
+	if _, err := server.Write(question); err != nil {
+		return chunk{}, false
+	}
+	buf := make([]byte, 64<<10)
+	n, err := server.Read(buf)
+	return chunk{buf[:n], time.Now().Add(time.Duration(p.delay.Load()))}, err == nil
+}
