@@ -56,6 +56,8 @@ type cacheFlags struct {
 	hotCopies            bool
 	loadTimeout          time.Duration
 	peerTimeout, drain   time.Duration
+	slowAfter            time.Duration
+	hedgePercent         float64
 	protocol             choiceValue
 	apiTimeout           time.Duration
 	apiMaxInFlight       int
@@ -85,6 +87,8 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.loadTimeout, "load-timeout", 10*time.Second, "how long the source may take for a key")
 	flags.DurationVar(&f.peerTimeout, "peer-timeout", 750*time.Millisecond, "how long a peer may show no sign of life before others are asked")
 	flags.Var(&f.protocol, "protocol", "version of the peer protocol to speak; 1.0 behaves as nodes of that version do, next to which 1.1 works too")
+	flags.Float64Var(&f.hedgePercent, "hedge-percent", 10, "how many more requests between nodes may be sent, in percent, because a peer is slow: what it has is copied to its stand-in; 0: a slow peer is waited for")
+	flags.DurationVar(&f.slowAfter, "slow-after", 25*time.Millisecond, "a peer that takes longer to answer a ping, and four times as long as others, is slow")
 	flags.DurationVar(&f.drain, "drain-timeout", node.DefaultDrainTimeout, "how long to finish what is in flight at the end")
 	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
 	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
@@ -99,6 +103,7 @@ func (f *cacheFlags) complete() error {
 		value time.Duration
 	}{
 		{"hot-ttl", f.hotTTL}, {"load-timeout", f.loadTimeout}, {"peer-timeout", f.peerTimeout},
+		{"slow-after", f.slowAfter},
 		{"drain-timeout", f.drain}, {"api-timeout", f.apiTimeout},
 	} {
 		if d.value <= 0 {
@@ -106,6 +111,8 @@ func (f *cacheFlags) complete() error {
 		}
 	}
 	switch {
+	case !(f.hedgePercent >= 0 && f.hedgePercent <= 100):
+		return usagef("--hedge-percent is %v: use 0 to 100", f.hedgePercent)
 	case f.ttl < 0:
 		return usagef("--ttl is %v: use a positive duration, or 0 for none", f.ttl)
 	case f.notFoundTTL < 0:
@@ -136,11 +143,16 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	if !f.hotCopies {
 		g.HotTTL = -1
 	}
+	hedge := f.hedgePercent
+	if hedge == 0 {
+		hedge = -1
+	}
 	return node.Config{
-		MemoryLimit: max(int64(f.memoryLimit), 0),
-		Source:      f.source, Query: f.query, Groups: f.groups, Group: g,
+		HedgePercent: hedge,
+		MemoryLimit:  max(int64(f.memoryLimit), 0),
+		Source:       f.source, Query: f.query, Groups: f.groups, Group: g,
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
-		Timings:      geecache.Timings{DeadAfter: f.peerTimeout},
+		Timings:      geecache.Timings{DeadAfter: f.peerTimeout, SlowAfter: f.slowAfter},
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
 		API:    node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
 		Logger: log,

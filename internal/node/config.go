@@ -82,6 +82,10 @@ type Config struct {
 	// Timings says when a peer counts as dead.
 	Timings geecache.Timings
 
+	// HedgePercent bounds the requests that are sent in addition because a peer
+	// is slow; see geecache.Config. Default: 10; negative: none.
+	HedgePercent float64
+
 	// DrainTimeout bounds the graceful end. Default: 10 s.
 	DrainTimeout time.Duration
 

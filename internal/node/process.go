@@ -145,7 +145,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	p.node, err = geecache.New(geecache.Config{
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
-		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, Logger: cfg.Logger,
+		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
 		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
