@@ -52,11 +52,14 @@ func TestSlowNode(t *testing.T) {
 	o := newOrigin(t, 5*time.Millisecond)
 	c, waiting, proxy := startBehindProxy(t, 4, o.url(), "--hedge-percent=0")
 	keys := make([]string, 1000)
+	if raceEnabled {
+		keys = keys[:200] // so that each is asked for a few times even so
+	}
 	for i := range keys {
 		keys[i] = fmt.Sprintf("user:%d", i)
 	}
 	c.batch(t, keys)
-	duration, warmup := 4*time.Second, 3*time.Second
+	duration, warmup := 4*time.Second, 4*time.Second
 	if full() {
 		duration = 20 * time.Second
 	}
@@ -66,11 +69,11 @@ func TestSlowNode(t *testing.T) {
 	eventually(t, "the slow node is found", func() error { return c.api.thinksSlow(c.nodes[0].addr, true) })
 	hedged := c.loadOn(t, c.api, keys, duration, warmup)
 	unhedged := c.loadOn(t, waiting, keys, duration, time.Second)
-	if p := hedged.Latency.P99; p >= late {
-		t.Errorf("p99 is %v: callers wait for the slow node", p)
+	if p := hedged.Latency.P95; p >= late {
+		t.Errorf("p95 is %v: callers wait for the slow node", p)
 	}
-	if p := unhedged.Latency.P99; p < late {
-		t.Errorf("without hedging p99 is %v: is the node slow at all?", p)
+	if p := unhedged.Latency.P90; p < late {
+		t.Errorf("without hedging p90 is %v: is the node slow at all?", p)
 	}
 	ratio := float64(hedged.Latency.P99) / float64(healthy.Latency.P99)
 	t.Logf("p50, p99 and p99.9 of hits: healthy %v, %v, %v; one of 4 nodes slow, hedging %v, %v, %v; not hedging %v, %v, %v; p99 is %.2f times the healthy one's",

@@ -56,6 +56,7 @@ type Node struct {
 	members     map[string]*member
 	retired     []*member // left the view, may be asked for a while
 	viewChanges int64
+	zones       zoneTable // of members that are asked no more
 	listener    net.Listener
 }
 
@@ -320,7 +321,7 @@ func (n *Node) Stats() NodeStats {
 	p := n.place()
 	st := n.streams.stats()
 	s := NodeStats{
-		Cluster: n.cfg.Cluster, ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role,
+		Cluster: n.cfg.Cluster, ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role, Zone: n.cfg.Zone, CrossZone: n.crossZone(),
 		State: n.State(), Version: n.cfg.ProtocolVersion, Started: n.started,
 		Epoch:       epochText(p.epoch),
 		Connections: st.connections, FrameErrors: st.frameErrors,

@@ -96,12 +96,20 @@ type PeerStats struct {
 	BytesOut int64 `json:"bytes_out"`
 }
 
+// ZoneTraffic is what was exchanged with the nodes of one zone.
+type ZoneTraffic struct {
+	Zone     string `json:"zone"`
+	BytesIn  int64  `json:"bytes_in"`
+	BytesOut int64  `json:"bytes_out"`
+}
+
 // NodeStats describes a node. It is what /statusz shows.
 type NodeStats struct {
 	Cluster string    `json:"cluster"`
 	ID      string    `json:"id"`
 	Addr    string    `json:"addr"`
 	Role    Role      `json:"role"`
+	Zone    string    `json:"zone,omitempty"`
 	State   string    `json:"state"` // "starting", "joining", "serving", "draining", "stopped"
 	Version string    `json:"version"`
 	Started time.Time `json:"started"`
@@ -115,6 +123,12 @@ type NodeStats struct {
 	// HandshakesRefused counts those that this node has refused and those that
 	// another one has refused to it, by reason.
 	HandshakesRefused map[Refusal]int64 `json:"handshakes_refused"`
+
+	// CrossZone is what was exchanged with nodes of other zones, on connections of
+	// either side: each end counts all that it has received and sent. What nodes say
+	// over the stream is counted byte by byte; of other protocols only keys and values,
+	// and only at the asking end. nil if the node does not know its zone.
+	CrossZone []ZoneTraffic `json:"cross_zone,omitempty"`
 
 	Peers  []PeerStats  `json:"peers"`
 	Groups []GroupStats `json:"groups"`

@@ -39,6 +39,7 @@ const (
 	headerNode    = "Geecache-Node"
 	headerVersion = "Geecache-Version"
 	headerRole    = "Geecache-Role"
+	headerZone    = "Geecache-Zone"
 	headerEpoch   = "Geecache-Epoch"
 	headerExpect  = "Geecache-Expect" // the ID of the node that the dialer believes to dial
 	headerRefusal = "Geecache-Refusal"
@@ -56,6 +57,7 @@ type hello struct {
 	Version string // "major.minor" of the protocol; empty means ProtocolVersion
 	Role    Role
 	Epoch   uint64
+	Zone    string // "" if it does not say
 }
 
 // set writes the hello into headers.
@@ -65,6 +67,9 @@ func (h hello) set(header http.Header) {
 	header.Set(headerVersion, escapeHeader(h.version()))
 	header.Set(headerRole, escapeHeader(string(h.Role)))
 	header.Set(headerEpoch, strconv.FormatUint(h.Epoch, 16))
+	if h.Zone != "" {
+		header.Set(headerZone, escapeHeader(h.Zone))
+	}
 }
 
 // readHello reads a hello from headers. It fails if they are not a node's.
@@ -79,6 +84,7 @@ func readHello(header http.Header) (hello, error) {
 		return s
 	}
 	h.Cluster, h.ID, h.Version, h.Role = text(headerCluster), text(headerNode), text(headerVersion), Role(text(headerRole))
+	h.Zone = text(headerZone)
 	if err != nil {
 		return hello{}, err
 	}

@@ -61,7 +61,9 @@ type streamServer struct {
 	ctx    context.Context // ends with close
 	cancel context.CancelFunc
 
-	frameErrors, inFlight, bytesIn, bytesOut atomic.Int64
+	frameErrors, inFlight atomic.Int64
+
+	zones zoneTable // all bytes, by the zone of the other end
 
 	refusals refusalLog
 
@@ -294,13 +296,14 @@ func (s *streamServer) stats() streamServerStats {
 	s.mu.Lock()
 	n := len(s.conns)
 	s.mu.Unlock()
+	in, out := s.zones.total()
 	return streamServerStats{
 		connections:       int64(n),
 		handshakesRefused: s.cfg.refusals.sum(),
 		frameErrors:       s.frameErrors.Load(),
 		inFlight:          s.inFlight.Load(),
-		bytesIn:           s.bytesIn.Load(),
-		bytesOut:          s.bytesOut.Load(),
+		bytesIn:           in,
+		bytesOut:          out,
 	}
 }
 

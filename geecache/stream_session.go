@@ -25,6 +25,7 @@ type serverConn struct {
 	s      *streamServer
 	conn   net.Conn
 	remote hello
+	bytes  *zoneBytes
 	w      frameWriter
 	ctx    context.Context // ends with the connection
 	cancel context.CancelCauseFunc
@@ -48,6 +49,7 @@ type serverConn struct {
 func newServerConn(s *streamServer, conn net.Conn, remote hello, ahead []byte) *serverConn {
 	c := &serverConn{
 		s: s, conn: conn, remote: remote,
+		bytes:    s.zones.of(remote.Zone),
 		base:     time.Now(),
 		frames:   newFrameReader(conn, ahead, maxFixed+1<<16+s.cfg.maxKey),
 		groups:   make(map[string]string),
@@ -62,7 +64,7 @@ func newServerConn(s *streamServer, conn net.Conn, remote hello, ahead []byte) *
 	}
 	c.w = frameWriter{
 		conn: conn, timeout: timeout, patience: patience, self: true,
-		tasks: &c.tasks, sent: &s.bytesOut, fail: c.fail,
+		tasks: &c.tasks, sent: &c.bytes.out, fail: c.fail,
 	}
 	return c
 }
@@ -89,7 +91,7 @@ func (c *serverConn) serve() {
 		if n, err = c.frames.fill(); err != nil {
 			return
 		}
-		c.s.bytesIn.Add(int64(n))
+		c.bytes.in.Add(int64(n))
 		c.lastRecv.Store(int64(time.Since(c.base)))
 	}
 }

@@ -252,6 +252,7 @@ func (n *Node) retire(m *member) {
 		}
 		if i >= 0 {
 			n.retired = slices.Delete(n.retired, i, i+1)
+			n.forgetLocked(m)
 		}
 		n.mu.Unlock()
 		if i >= 0 {
@@ -273,7 +274,7 @@ func (n *Node) unretire(p Peer) *member {
 
 // hello is what this node says of itself in a handshake.
 func (n *Node) hello() hello {
-	return hello{Cluster: n.cfg.Cluster, ID: n.cfg.ID, Version: n.cfg.ProtocolVersion, Role: n.cfg.Role, Epoch: n.place().epoch}
+	return hello{Cluster: n.cfg.Cluster, ID: n.cfg.ID, Version: n.cfg.ProtocolVersion, Role: n.cfg.Role, Epoch: n.place().epoch, Zone: n.cfg.Zone}
 }
 
 func (n *Node) streamTimings() streamTimings {

@@ -75,6 +75,7 @@ func nodeFamilies() []Family {
 		{viewChangesTotal, counter, "Changes of the node's view of the cluster.", nil},
 		{peerConnections, gauge, "Open streams that other nodes have opened to this one.", nil},
 		{handshakesRefusedTotal, counter, "Handshakes between nodes that either side refused, by reason: secret, cluster, node, version or other.", []string{"reason"}},
+		{crossZoneBytesTotal, counter, "Bytes exchanged with nodes of another zone, by this node's zone, theirs, and the direction: received or sent.", []string{"zone", "peer_zone", "direction"}},
 		{memoryLimit, gauge, "Bytes of memory that the process may use; absent if nothing bounds it.", nil},
 		{memoryRefusedTotal, counter, "Loads and requests to the API that were refused because memory was nearly used up.", nil},
 		{frameErrorsTotal, counter, "Broken frames received.", nil},
@@ -145,6 +146,7 @@ const (
 	peerConnections        = "geecache_peer_connections"
 	handshakesRefusedTotal = "geecache_handshakes_refused_total"
 	frameErrorsTotal       = "geecache_frame_errors_total"
+	crossZoneBytesTotal    = "geecache_cross_zone_bytes_total"
 	memoryLimit            = "geecache_memory_limit_bytes"
 	memoryRefusedTotal     = "geecache_memory_refused_total"
 

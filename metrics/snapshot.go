@@ -47,6 +47,10 @@ func (s snapshot) node(n *geecache.NodeStats) {
 		s.count(handshakesRefusedTotal, count, string(reason))
 	}
 	s.count(frameErrorsTotal, n.FrameErrors)
+	for _, z := range n.CrossZone {
+		s.count(crossZoneBytesTotal, z.BytesIn, n.Zone, z.Zone, "received")
+		s.count(crossZoneBytesTotal, z.BytesOut, n.Zone, z.Zone, "sent")
+	}
 }
 
 func (s snapshot) group(g *geecache.GroupStats) {

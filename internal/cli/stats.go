@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -221,7 +222,25 @@ func (s *clusterStats) text(p palette, before *clusterStats) string {
 	}
 	t.row(append([]string{p.bold("total"), ""}, countCells(s.Total, old, s.since(before), true)...)...)
 	t.write(&b)
+	for i := range s.Nodes {
+		s.Nodes[i].troubles(&b, p)
+	}
 	return b.String()
+}
+
+// troubles tells of the peers that a node keeps away from, or finds slow.
+func (n *nodeStats) troubles(b *strings.Builder, p palette) {
+	if n.Status == nil {
+		return
+	}
+	for _, peer := range n.Status.Peers {
+		if peer.Breaker == "open" || peer.Breaker == "half-open" {
+			fmt.Fprintf(b, "%s: %s\n", n.ID, p.red(fmt.Sprintf("breaker of %s is %s: %s", peer.ID, peer.Breaker, peer.LastError)))
+		}
+		if peer.Slow {
+			fmt.Fprintf(b, "%s: %s\n", n.ID, p.red(fmt.Sprintf("%s is slow: it answers a ping after %v", peer.ID, peer.RTT.Round(time.Millisecond))))
+		}
+	}
 }
 
 func (s *clusterStats) since(before *clusterStats) time.Duration {
