@@ -12,7 +12,7 @@ import (
 )
 
 // A Proxy stands before a server on one TCP and one UDP port of the same number, and
-// hands on what the server answers, later if it is told to.
+// hands on what the server answers, later or not at all if it is told to.
 type Proxy struct {
 	Addr string // where clients reach it: "127.0.0.1:port"
 
@@ -20,6 +20,10 @@ type Proxy struct {
 	delay    atomic.Int64 // nanoseconds
 	ctx      context.Context
 	running  sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	down  bool
+	conns map[net.Conn]bool // of clients
 }
 
 // NewProxy starts a proxy before a server's "host:port", which need not answer yet.
@@ -28,7 +32,7 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	tcp, udp := listenBoth(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{Addr: tcp.Addr().String(), upstream: upstream, ctx: ctx}
+	p := &Proxy{Addr: tcp.Addr().String(), upstream: upstream, ctx: ctx, conns: map[net.Conn]bool{}}
 	p.running.Go(func() { p.serveTCP(tcp) })
 	p.running.Go(func() { p.serveUDP(udp) })
 	t.Cleanup(func() {
@@ -70,6 +74,34 @@ func FreeAddr(t testing.TB) string {
 // SetDelay makes all answers from now on arrive d later than they would.
 func (p *Proxy) SetDelay(d time.Duration) { p.delay.Store(int64(d)) }
 
+// SetDown makes the server look as if it were down: what is open is cut off, and
+// nothing is answered until that ends.
+func (p *Proxy) SetDown(down bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.down = down; down {
+		for c := range p.conns {
+			_ = c.Close()
+		}
+	}
+}
+
+// isDown reports whether it is, and if not, takes note of a client.
+func (p *Proxy) isDown(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.down && c != nil {
+		p.conns[c] = true
+	}
+	return p.down
+}
+
+func (p *Proxy) forget(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+}
+
 func (p *Proxy) serveTCP(l net.Listener) {
 	for {
 		client, err := l.Accept()
@@ -85,6 +117,10 @@ func (p *Proxy) pipe(client net.Conn) {
 	ctx, cancel := context.WithCancel(p.ctx)
 	defer cancel()
 	defer client.Close()
+	if p.isDown(client) {
+		return
+	}
+	defer p.forget(client)
 	server, err := new(net.Dialer).DialContext(ctx, "tcp", p.upstream)
 	if err != nil {
 		return
@@ -153,7 +189,7 @@ func (p *Proxy) serveUDP(l net.PacketConn) {
 		}
 		question := append([]byte(nil), buf[:n]...)
 		p.running.Go(func() {
-			if answer, ok := p.ask(question); ok && answer.wait(p.ctx) {
+			if answer, ok := p.ask(question); ok && !p.isDown(nil) && answer.wait(p.ctx) {
 				_, _ = l.WriteTo(answer.data, client)
 			}
 		})
