@@ -70,9 +70,7 @@ func (cc *clientConn) handle(f *frame) error {
 		}
 		return err
 	case kindDraining:
-		cc.noteDraining(keepsMemory(f))
-	case kindAnnounce:
-		return cc.handleAnnounce(f)
+		cc.noteDraining()
 	case kindGoaway:
 		code, reason, err := parseGoaway(f)
 		if err != nil {
@@ -83,20 +81,14 @@ func (cc *clientConn) handle(f *frame) error {
 	return nil // others are not known
 }
 
-// noteDraining: the peer takes no new requests, but for what it has in memory if it
-// says so; those in flight will be answered.
-func (cc *clientConn) noteDraining(memory bool) {
+// noteDraining: the peer takes no new requests; those in flight will be answered.
+func (cc *clientConn) noteDraining() {
 	cc.w.mu.Lock()
 	defer cc.w.mu.Unlock()
-	if cc.leaving.Load() || cc.remembers.Load() {
+	if cc.leaving.Swap(true) {
 		return
 	}
-	cc.remembers.Store(memory)
-	cc.leaving.Store(!memory)
 	close(cc.draining)
-	if memory {
-		return // what is sent to it in this moment is answered, too: "draining" at worst
-	}
 	if cc.used == 0 {
 		cc.emptied <- struct{}{}
 	}

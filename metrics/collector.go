@@ -25,6 +25,7 @@ type Source interface {
 type Collector struct {
 	node  atomic.Pointer[Source]
 	mem   atomic.Pointer[func() Memory]
+	reg   atomic.Pointer[func() Registry]
 	descs map[string]*prometheus.Desc
 
 	miss, load, served *prometheus.HistogramVec
@@ -71,6 +72,20 @@ type Memory struct {
 // WatchMemory collects what of returns, too, from now on. A process without a
 // limit does without.
 func (c *Collector) WatchMemory(of func() Memory) { c.mem.Store(&of) }
+
+// A Registry says what is known through the registry that a process follows.
+type Registry struct {
+	Kind    string        // such as "etcd"
+	ViewAge time.Duration // since it confirmed the view; before the first time, since the start
+	Members int           // in its last good answer
+	Kept    int           // that are missing there, and can be reached
+	Refused int           // there that the node cannot use
+	Errors  int64         // answers that were errors, or empty
+}
+
+// WatchRegistry collects what of returns, too, from now on. A process that follows
+// no registry does without.
+func (c *Collector) WatchRegistry(of func() Registry) { c.reg.Store(&of) }
 
 // newHistogram returns a histogram that is both classic, in buckets from 1
 // microsecond to about half a minute, and native, for a Prometheus that scrapes
@@ -135,6 +150,14 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		m := (*of)()
 		s.gauge(memoryLimit, float64(m.LimitBytes))
 		s.count(memoryRefusedTotal, m.Refused)
+	}
+	if of := c.reg.Load(); of != nil {
+		r := (*of)()
+		s.gauge(registryViewAge, r.ViewAge.Seconds(), r.Kind)
+		s.gauge(registryMembers, float64(r.Members), r.Kind)
+		s.gauge(registryKept, float64(r.Kept), r.Kind)
+		s.gauge(registryRefused, float64(r.Refused), r.Kind)
+		s.count(registryErrorsTotal, r.Errors, r.Kind)
 	}
 	node := c.node.Load()
 	if node == nil {

@@ -54,10 +54,6 @@ func groupFamilies() []Family {
 		{copyAsksTotal, counter, "Keys copied, or meant to be copied, from a slow owner's memory to be answered for it.", []string{"group"}},
 		{copyHitsTotal, counter, "Keys that were copied from a slow owner's memory.", []string{"group"}},
 		{extraRequestsTotal, counter, "Requests between nodes that were sent in addition because a peer is slow.", []string{"group"}},
-		{handoffEntriesTotal, counter, "Entries that this node pushed to new owners when it left.", []string{"group", "outcome"}},
-		{handoffBytesTotal, counter, "Keys and values of those that were accepted, in bytes.", []string{"group"}},
-		{takeoverEntriesTotal, counter, "Entries that nodes which left pushed to this one.", []string{"group", "outcome"}},
-		{takeoverBytesTotal, counter, "Keys and values of those that it accepted, in bytes.", []string{"group"}},
 	}
 }
 
@@ -82,6 +78,11 @@ func nodeFamilies() []Family {
 		{crossZoneBytesTotal, counter, "Bytes exchanged with nodes of another zone, by this node's zone, theirs, and the direction: received or sent.", []string{"zone", "peer_zone", "direction"}},
 		{memoryLimit, gauge, "Bytes of memory that the process may use; absent if nothing bounds it.", nil},
 		{memoryRefusedTotal, counter, "Loads and requests to the API that were refused because memory was nearly used up.", nil},
+		{registryViewAge, gauge, "Seconds since the registry confirmed the node's view; absent without a registry.", []string{"registry"}},
+		{registryMembers, gauge, "Members in the registry's last good answer.", []string{"registry"}},
+		{registryKept, gauge, "Members of the view that the registry does not name any more, and that can be reached.", []string{"registry"}},
+		{registryRefused, gauge, "Members that the registry names and that the node cannot use.", []string{"registry"}},
+		{registryErrorsTotal, counter, "Answers of the registry that were errors, or empty.", []string{"registry"}},
 		{frameErrorsTotal, counter, "Broken frames received.", nil},
 	}
 }
@@ -136,10 +137,6 @@ const (
 	copyAsksTotal        = "geecache_slow_owner_copy_requests_total"
 	copyHitsTotal        = "geecache_slow_owner_copies_total"
 	extraRequestsTotal   = "geecache_extra_requests_total"
-	handoffEntriesTotal  = "geecache_handoff_entries_total"
-	handoffBytesTotal    = "geecache_handoff_bytes_total"
-	takeoverEntriesTotal = "geecache_takeover_entries_total"
-	takeoverBytesTotal   = "geecache_takeover_bytes_total"
 
 	cacheEntries      = "geecache_cache_entries"
 	cacheBytes        = "geecache_cache_bytes"
@@ -157,6 +154,11 @@ const (
 	crossZoneBytesTotal    = "geecache_cross_zone_bytes_total"
 	memoryLimit            = "geecache_memory_limit_bytes"
 	memoryRefusedTotal     = "geecache_memory_refused_total"
+	registryViewAge        = "geecache_registry_view_age_seconds"
+	registryMembers        = "geecache_registry_members"
+	registryKept           = "geecache_registry_kept"
+	registryRefused        = "geecache_registry_refused"
+	registryErrorsTotal    = "geecache_registry_errors_total"
 
 	peerUp                  = "geecache_peer_up"
 	peerBreaker             = "geecache_peer_breaker_state"

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -19,6 +20,7 @@ import (
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/node"
+	"github.com/geecache/geecache/internal/registries"
 )
 
 const nodeLong = `node runs one cache node, or, with --role client, an API server that owns
@@ -58,8 +60,6 @@ type cacheFlags struct {
 	peerTimeout, drain   time.Duration
 	slowAfter            time.Duration
 	hedgePercent         float64
-	handoffBytes         bytesValue
-	handoffTime          time.Duration
 	protocol             choiceValue
 	apiTimeout           time.Duration
 	apiMaxInFlight       int
@@ -69,7 +69,6 @@ type cacheFlags struct {
 
 func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	f.memoryLimit, f.cacheBytes, f.maxKey, f.maxValue = notGiven, notGiven, 16<<10, 8<<20
-	f.handoffBytes = 64 << 20
 	f.protocol = choiceValue{geecache.ProtocolVersion, []string{geecache.ProtocolVersion, "1.0"}}
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
 	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
@@ -93,8 +92,6 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.Float64Var(&f.hedgePercent, "hedge-percent", 10, "how many more requests between nodes may be sent, in percent, because a peer is slow: what it has is copied to its stand-in; 0: a slow peer is waited for")
 	flags.DurationVar(&f.slowAfter, "slow-after", 25*time.Millisecond, "a peer that takes longer to answer a ping, and four times as long as others, is slow")
 	flags.DurationVar(&f.drain, "drain-timeout", node.DefaultDrainTimeout, "how long to finish what is in flight at the end")
-	flags.Var(&f.handoffBytes, "handoff-bytes", "how much of what is used most to push to its new owners at the end; 0: nothing")
-	flags.DurationVar(&f.handoffTime, "handoff-time", 5*time.Second, "for how long")
 	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
 	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
 	flags.Var(&f.logFormat, "log-format", "text or json")
@@ -108,7 +105,7 @@ func (f *cacheFlags) complete() error {
 		value time.Duration
 	}{
 		{"hot-ttl", f.hotTTL}, {"load-timeout", f.loadTimeout}, {"peer-timeout", f.peerTimeout},
-		{"slow-after", f.slowAfter}, {"handoff-time", f.handoffTime},
+		{"slow-after", f.slowAfter},
 		{"drain-timeout", f.drain}, {"api-timeout", f.apiTimeout},
 	} {
 		if d.value <= 0 {
@@ -148,17 +145,14 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	if !f.hotCopies {
 		g.HotTTL = -1
 	}
-	hedge, handoff := f.hedgePercent, int64(f.handoffBytes)
+	hedge := f.hedgePercent
 	if hedge == 0 {
 		hedge = -1
 	}
-	if handoff == 0 {
-		handoff = -1
-	}
 	return node.Config{
-		HedgePercent: hedge, HandoffBytes: handoff, HandoffTime: f.handoffTime,
-		MemoryLimit: max(int64(f.memoryLimit), 0),
-		Source:      f.source, Query: f.query, Groups: f.groups, Group: g,
+		HedgePercent: hedge,
+		MemoryLimit:  max(int64(f.memoryLimit), 0),
+		Source:       f.source, Query: f.query, Groups: f.groups, Group: g,
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout, SlowAfter: f.slowAfter},
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
@@ -182,12 +176,19 @@ type nodeFlags struct {
 	port                int
 	listen, apiListen   listenValue
 	advertise, id, zone string
+	registry            string
 	cluster             string
 	weight              float64
 	peers               peersValue
 	api                 bool
 	role                choiceValue
 	insecure            bool
+}
+
+// forRegistries reports whether a variable stands for no flag, and has a meaning.
+func forRegistries(environ string) bool {
+	name, _, _ := strings.Cut(environ, "=")
+	return slices.Contains(registries.Variables(), name)
 }
 
 // newNodeCommand returns `geecache node`.
@@ -200,7 +201,7 @@ func newNodeCommand() *cobra.Command {
 		Example: nodeExample,
 		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			unknown, err := setFromEnv(cmd.Flags(), os.Environ())
+			unknown, err := setFromEnv(cmd.Flags(), slices.DeleteFunc(os.Environ(), forRegistries))
 			if err != nil {
 				return err
 			}
@@ -228,6 +229,7 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.StringVar(&f.id, "id", "", "the node's identity and place on the ring (default --advertise)")
 	flags.StringVar(&f.cluster, "cluster-id", "geecache", "the cluster's ID: nodes of another one are refused")
 	flags.Var(&f.peers, "peers", "the cluster's nodes, as addr or id=addr, comma separated; this one may be among them")
+	flags.StringVar(&f.registry, "registry", "", "URL of what tells who the cluster's nodes are, in place of --peers: "+strings.Join(registries.Examples(), ", "))
 	flags.Var(&f.role, "role", "node: owns keys and loads them; client: serves the API, owns nothing and never loads")
 	flags.BoolVar(&f.api, "api", false, "serve the API too, on --api-listen")
 	f.apiListen = node.DefaultAPIListen
@@ -271,7 +273,7 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 		return cfg, usagef("--listen is %s and --port is %d: leave one of them out", cfg.Listen, port)
 	}
 	cfg.Advertise, cfg.ID, cfg.Cluster, cfg.Zone, cfg.Weight = f.advertise, f.id, f.cluster, f.zone, f.weight
-	cfg.Peers, cfg.Insecure = f.peers, f.insecure
+	cfg.Peers, cfg.Registry, cfg.Insecure = f.peers, f.registry, f.insecure
 	if f.api {
 		cfg.APIListen = f.apiListen.withPort(defaultAPIPort)
 	}

@@ -43,13 +43,14 @@ type Config struct {
 	// Peers are the members of the cluster; the node itself may be among them.
 	Peers []geecache.Peer
 
+	// Registry is the URL of what tells who the members are, in place of Peers:
+	// see package registries. "auto" chooses one by what the process can see.
+	// In a task of ECS, ID, Zone and Advertise are then the task's unless they are set.
+	Registry string
+
 	// APIListen is where a node serves the API too, "host:port". Empty: it does
 	// not. A client serves the API on Listen.
 	APIListen string
-
-	// Dynamic lets nodes become members by saying so, beside Peers; see
-	// geecache.Config.
-	Dynamic bool
 
 	// API bounds the API.
 	API APIConfig
@@ -92,11 +93,6 @@ type Config struct {
 
 	// DrainTimeout bounds the graceful end. Default: 10 s.
 	DrainTimeout time.Duration
-
-	// HandoffBytes and HandoffTime bound what is pushed to the new owners of the
-	// node's keys at the end. Defaults: those of geecache.Config; negative: nothing.
-	HandoffBytes int64
-	HandoffTime  time.Duration
 
 	// Logger is told what happens. Default: slog.Default().
 	Logger *slog.Logger
@@ -187,8 +183,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--role is %q: use %q or %q", c.Role, geecache.RoleNode, geecache.RoleClient)
 	case c.Role == geecache.RoleClient && c.APIListen != "":
 		return fmt.Errorf("--api with --role client: a client serves the API on --listen already; leave --api out")
-	case c.Role == geecache.RoleClient && len(c.Peers) == 0:
-		return fmt.Errorf("--role client without --peers: a client owns nothing and never loads; name the nodes that it asks, e.g. --peers %s", DefaultListen)
+	case c.Role == geecache.RoleClient && len(c.Peers) == 0 && c.Registry == "":
+		return fmt.Errorf("--role client without --peers or --registry: a client owns nothing and never loads; name the nodes that it asks, e.g. --peers %s", DefaultListen)
 	case c.Role == geecache.RoleClient && (c.Source != "" || c.Query != ""):
 		return fmt.Errorf("--role client with --source or --query: a client never loads; give the source to the nodes")
 	case c.MemoryLimit < 0 || c.MemoryLimit > 0 && c.MemoryLimit < minMemory:
@@ -213,6 +209,9 @@ func (c Config) Validate() error {
 		}
 	}
 	if err := c.checkExposure(); err != nil {
+		return err
+	}
+	if err := c.checkRegistry(); err != nil {
 		return err
 	}
 	seen := make(map[string]bool)

@@ -91,7 +91,8 @@ func writeText(w http.ResponseWriter, status int, text string) {
 // A status is what /statusz shows: the node's own figures, and the process's.
 type status struct {
 	geecache.NodeStats
-	Process processStatus `json:"process"`
+	Registry *registryStatus `json:"registry,omitempty"` // absent without one
+	Process  processStatus   `json:"process"`
 }
 
 type processStatus struct {
@@ -140,6 +141,9 @@ func (p *Process) status() status {
 		MaxProcs: runtime.GOMAXPROCS(0), Goroutines: runtime.NumGoroutine(),
 		HeapBytes: mem.HeapAlloc, MemoryLimit: debug.SetMemoryLimit(-1), Now: time.Now(),
 	}}
+	if p.found != nil {
+		s.Registry = p.found.status()
+	}
 	if g := p.guard; g != nil {
 		s.Process.Memory = &memoryStatus{LimitBytes: g.limit, Tight: g.tight.Load(), Refused: g.refused.Load()}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/listen"
 	"github.com/geecache/geecache/internal/plain"
+	"github.com/geecache/geecache/internal/registries"
 	"github.com/geecache/geecache/metrics"
 	"github.com/geecache/geecache/peergrpc"
 )
@@ -38,6 +39,10 @@ type Process struct {
 	guard   *guard // nil without a limit of memory
 	grpc    *peergrpc.Server
 	metrics http.Handler
+	found   *discovery // nil without a registry
+
+	choice    *registries.Choice // nil without a registry
+	collector *metrics.Collector
 
 	listener net.Listener // of the API; nil if it is not served
 	server   *http.Server
@@ -54,11 +59,15 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
+	choice, err := chooseRegistry(ctx, &cfg)
+	if err != nil {
+		return nil, err
+	}
 	main, api, err := openPorts(&cfg)
 	if err != nil {
 		return nil, err
 	}
-	p, err := newProcess(ctx, cfg, main, api)
+	p, err := newProcess(ctx, cfg, choice, main, api)
 	if err != nil {
 		return nil, err
 	}
@@ -106,8 +115,8 @@ func open(flag, addr string) (net.Listener, error) {
 }
 
 // newProcess puts a process together. It takes the listeners over.
-func newProcess(ctx context.Context, cfg Config, main, api net.Listener) (*Process, error) {
-	p := &Process{cfg: cfg, log: cfg.Logger, listener: api}
+func newProcess(ctx context.Context, cfg Config, choice *registries.Choice, main, api net.Listener) (*Process, error) {
+	p := &Process{cfg: cfg, choice: choice, log: cfg.Logger, listener: api}
 	err := p.build(ctx, main)
 	if err == nil {
 		return p, nil
@@ -135,7 +144,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	if err != nil {
 		return err
 	}
-	p.metrics = metrics.Handler(registry)
+	p.metrics, p.collector = metrics.Handler(registry), collector
 	if g := p.guard; g != nil {
 		collector.WatchMemory(func() metrics.Memory {
 			return metrics.Memory{LimitBytes: g.limit, Refused: g.refused.Load()}
@@ -146,8 +155,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
 		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
-		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MemoryShort: p.guard.short, Dynamic: cfg.Dynamic,
-		HandoffBytes: cfg.HandoffBytes, HandoffTime: cfg.HandoffTime, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
+		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
 				Cluster: clusterOf(cfg), Version: protocolOf(cfg), Timings: cfg.Timings,
@@ -251,13 +259,33 @@ func (p *Process) start(ctx context.Context) error {
 			}
 		})
 	}
+	if err := p.follow(ctx); err != nil {
+		return err
+	}
 	if err := p.node.Start(ctx); err != nil {
 		return err
+	}
+	if p.found != nil && p.cfg.Role == geecache.RoleNode { // nobody asks a client for anything
+		p.found.register()
 	}
 	p.grpc.SetServing(true)
 	if p.api != nil {
 		p.log.Info("the API is served", "url", "http://"+p.APIAddr()+"/api?key=")
 	}
+	return nil
+}
+
+// follow opens the registry, if there is one, and follows it from now on.
+func (p *Process) follow(ctx context.Context) error {
+	if p.choice == nil {
+		return nil
+	}
+	reg, err := p.choice.Open(ctx, registries.Options{Port: portOf(p.cfg.Advertise), Logger: p.log})
+	if err != nil {
+		return fmt.Errorf("--registry: %w", err)
+	}
+	p.found = follow(ctx, reg, p.node, p.log)
+	p.collector.WatchRegistry(p.found.metrics)
 	return nil
 }
 
@@ -290,7 +318,12 @@ func (p *Process) APIAddr() string {
 func (p *Process) Stop(ctx context.Context) error {
 	p.stopOnce.Do(func() {
 		p.grpc.SetServing(false)
+		var left sync.WaitGroup
+		if p.found != nil { // beside the draining: peers are told directly, the registry may be slow
+			left.Go(func() { p.found.leave(ctx) })
+		}
 		err := p.node.Drain(ctx)
+		left.Wait()
 		if p.server != nil {
 			if e := p.server.Shutdown(ctx); e != nil {
 				err = errors.Join(err, fmt.Errorf("requests to the API are still in flight: %w", e))
@@ -320,6 +353,9 @@ func (p *Process) close() error {
 		}
 	}
 	p.wg.Wait()
+	if p.found != nil {
+		errs = append(errs, p.found.close())
+	}
 	if p.grpc != nil {
 		p.grpc.Close()
 	}
