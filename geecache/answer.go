@@ -144,7 +144,7 @@ func (h streamHandlerOf) answer(ctx context.Context, req *PeerRequest) PeerReply
 
 func (n *Node) streamConfig() streamServerConfig {
 	return streamServerConfig{
-		self: n.hello, check: n.checkHello, handler: streamHandlerOf{n},
+		self: n.hello, check: n.checkHello, handler: streamHandlerOf{n}, life: lifeHandlerOf{n},
 		secrets: n.cfg.Secrets, refusals: &n.refusals,
 		maxValue: n.cfg.MaxValueBytes, maxKey: n.cfg.MaxKeyBytes,
 		maxInFlight: n.cfg.MaxStreamRequests, maxConns: n.cfg.MaxConns,

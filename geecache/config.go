@@ -44,6 +44,18 @@ type Config struct {
 	// Peers is the first view; see [Node.SetView] for those that follow.
 	Peers []Peer
 
+	// Dynamic lets the view follow what nodes say of themselves, beside SetView:
+	// who connects to this node and says where it listens is a member at once, and
+	// who says that it leaves is none. See [Node.SetView]. Without it the view is
+	// what SetView, or Peers, says, and nothing else. Whoever passes the handshake
+	// can make itself a member.
+	Dynamic bool
+
+	// Leave takes the node out of its registry. [Node.Drain] calls it once, when
+	// the peers have been told, and gives it 5 s. Its error is logged. Default: there
+	// is no registry.
+	Leave func(ctx context.Context) error
+
 	// Handler answers requests on the node's port whose path is not under
 	// /_geecache/, such as health checks, metrics and gRPC. Default: 404.
 	Handler http.Handler
@@ -94,6 +106,18 @@ type Config struct {
 	// Handover is for how long after a view change a new owner asks the
 	// previous one's memory before its source. Default: 30 s; negative: never.
 	Handover time.Duration
+
+	// HandoffBytes and HandoffTime bound what a node that drains pushes to the new
+	// owners of its keys, those entries first that are used most. Values of more than
+	// 64 KiB are not pushed; they are asked for while the node drains.
+	// Defaults: 64 MiB and 5 s; negative: nothing is pushed.
+	HandoffBytes int64
+	HandoffTime  time.Duration
+
+	// MemoryShort reports whether the process is short of memory: then it takes no
+	// entries over from nodes that leave. It is called often and must return at once.
+	// Default: it never is.
+	MemoryShort func() bool
 
 	// ProtocolVersion is the version of the peer protocol to speak: "1.1", or "1.0"
 	// to behave as a node of that version in every respect. Nodes of both versions
@@ -148,6 +172,8 @@ const (
 	defaultDialTimeout   = time.Second
 	defaultHedgePercent  = 10
 	defaultSlowAfter     = 25 * time.Millisecond
+	defaultHandoffBytes  = 64 << 20
+	defaultHandoffTime   = 5 * time.Second
 	maxIDBytes           = 256
 )
 
@@ -161,9 +187,14 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.MaxConns, defaultMaxConns)
 	setDefault(&c.MaxStreamRequests, defaultMaxRequests)
 	setDefault(&c.Handover, defaultHandover)
+	setDefault(&c.HandoffBytes, defaultHandoffBytes)
+	setDefault(&c.HandoffTime, defaultHandoffTime)
 	setDefault(&c.ProtocolVersion, ProtocolVersion)
 	setDefault(&c.HedgePercent, defaultHedgePercent)
 	setDefault(&c.Timings.SlowAfter, defaultSlowAfter)
+	if c.MemoryShort == nil {
+		c.MemoryShort = func() bool { return false }
+	}
 	setDefault(&c.Timings.DialTimeout, defaultDialTimeout)
 	if c.Addr == "" && c.Listener != nil {
 		c.Addr = c.Listener.Addr().String()
@@ -215,6 +246,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("geecache: Config.ID %q: use at most %d bytes without white space", abbreviate(c.ID), maxIDBytes)
 	case len(c.Cluster) > maxIDBytes || strings.ContainsAny(c.Cluster, " \r\n\t"):
 		return fmt.Errorf("geecache: Config.Cluster %q: use at most %d bytes without white space", abbreviate(c.Cluster), maxIDBytes)
+	case len(c.Addr) > maxIDBytes || len(c.Zone) > maxIDBytes:
+		return fmt.Errorf("geecache: Config.Addr or Zone: use at most %d bytes each", maxIDBytes)
 	case c.Role == RoleNode && c.Addr == "" && c.Listen == "" && c.Listener == nil && len(c.Peers) > 0:
 		return fmt.Errorf("geecache: Config.Peers is given, but neither Listen nor Addr: say where peers reach this node, or make it a %q", RoleClient)
 	}

@@ -55,6 +55,7 @@ const (
 	kindPong     frameKind = 6
 	kindDraining frameKind = 7 // send no new requests
 	kindGoaway   frameKind = 8 // the reason why the connection is closed
+	// The others are in frame_life.go.
 )
 
 // The bits of replyFrame.flags and pieceFrame.flags.

@@ -88,6 +88,9 @@ type counters struct {
 	loadsOwner, loadsStandIn, loadsOther atomic.Int64
 	loadErrors, loadsRefused             atomic.Int64
 	loadsRunning                         atomic.Int64
+
+	handoffAccepted, handoffRefused, handoffBytes    atomic.Int64
+	takeoverAccepted, takeoverRefused, takeoverBytes atomic.Int64
 }
 
 func newGroup(n *Node, name string, getter Getter, cfg GroupConfig) (*Group, error) {
@@ -441,6 +444,14 @@ func (g *Group) Stats() GroupStats {
 		EpochMismatch: g.epochMismatch.Load(),
 		HandoverAsks:  g.handoverAsks.Load(),
 		HandoverHits:  g.handoverHits.Load(),
+
+		HandoffAccepted:  g.handoffAccepted.Load(),
+		HandoffRefused:   g.handoffRefused.Load(),
+		HandoffBytes:     g.handoffBytes.Load(),
+		TakeoverAccepted: g.takeoverAccepted.Load(),
+		TakeoverRefused:  g.takeoverRefused.Load(),
+		TakeoverBytes:    g.takeoverBytes.Load(),
+
 		LoadsOwner:    g.loadsOwner.Load(),
 		LoadsStandIn:  g.loadsStandIn.Load(),
 		LoadsOther:    g.loadsOther.Load(),

@@ -50,7 +50,7 @@ func (g *Group) loadOnce(ctx context.Context, hash uint64, key string, mode Mode
 	if e, from := g.peek(hash, key); e != nil {
 		return answerOf(e, from, g.node.cfg.ID), nil
 	}
-	if a, ok := g.askPrevious(ctx, hash, key); ok {
+	if a, ok := g.askMemory(ctx, hash, key, mode); ok {
 		g.store(hash, key, &a, mode)
 		return a, nil
 	}
@@ -182,27 +182,54 @@ func (g *Group) store(hash uint64, key string, a *answer, mode Mode) {
 // handoverAsk bounds how long a load waits for the previous owner's memory.
 const handoverAsk = 250 * time.Millisecond
 
-// askPrevious asks the memory of the node that owned the key before the last
-// view change, for a while after it. That node only looks, it waits for
-// nothing: so a load flight still waits on no flight of another node.
-func (g *Group) askPrevious(ctx context.Context, hash uint64, key string) (answer, bool) {
+// askMemory asks the memory of nodes that may have the key, before the source is:
+// of who owned it before, and of who owns it and leaves. They only look, they wait
+// for nothing: so a load flight still waits on no flight of another node.
+func (g *Group) askMemory(ctx context.Context, hash uint64, key string, mode Mode) (answer, bool) {
+	if g.node.cfg.Handover < 0 {
+		return answer{}, false
+	}
 	p := g.node.place()
-	if !p.owns(hash) {
+	var room [formerAsks]*member
+	members := p.whoMayHave(room[:0], hash, g.node.clock.now(), mode)
+	if len(members) == 0 {
 		return answer{}, false
 	}
-	m := p.previousOwner(hash, g.node.clock.now())
-	if m == nil || !m.marked || m.client == nil || m.state() != peerUp {
-		return answer{}, false
-	}
-	g.handoverAsks.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, handoverAsk)
 	defer cancel()
-	reply, err := m.ask(ctx, &PeerRequest{Group: g.name, Key: key, Mode: ModeMemory, Epoch: p.epoch, Timeout: handoverAsk})
-	if err != nil || reply.Code != CodeOK && reply.Code != CodeNotFound {
-		return answer{}, false
+	for _, m := range members {
+		if !m.remembers() {
+			continue
+		}
+		g.handoverAsks.Add(1)
+		reply, err := m.ask(ctx, &PeerRequest{Group: g.name, Key: key, Mode: ModeMemory, Epoch: p.epoch, Timeout: handoverAsk})
+		if err != nil || reply.Code != CodeOK && reply.Code != CodeNotFound {
+			continue
+		}
+		g.handoverHits.Add(1)
+		var a answer
+		g.answerOfReply(&reply, m.peer.ID, &a)
+		return a, true
 	}
-	g.handoverHits.Add(1)
-	var a answer
-	g.answerOfReply(&reply, m.peer.ID, &a)
-	return a, true
+	return answer{}, false
+}
+
+// whoMayHave appends the members that may have the key in memory.
+//
+// Who is not the owner is asked to load as a stand-in, or by a node with another
+// view: of a join or a leave that this one has not heard of yet, or the other way
+// round. Then, for a while after a change, the owner may have it. It is not asked if
+// the asking node, whose request this is as a stand-in, has found it in trouble:
+// unless it leaves.
+func (p *placement) whoMayHave(to []*member, hash uint64, now int64, mode Mode) []*member {
+	owner := p.owner(hash)
+	switch {
+	case owner == nil:
+		return to
+	case owner.self:
+		return p.previousOwners(to, hash, now)
+	case mode == ModeOwner && p.handingOver(now) || owner.stream != nil && owner.stream.State() == peerDraining:
+		return append(to, owner)
+	}
+	return to
 }

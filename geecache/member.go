@@ -107,6 +107,12 @@ func (m *member) usable() bool {
 	return (st == peerUp || st == peerConnecting) && m.breaker.admits()
 }
 
+// remembers reports whether the member's memory may be asked: it is up, or it leaves
+// and has not gone.
+func (m *member) remembers() bool {
+	return m.marked && m.client != nil && (m.state() == peerUp || m.stream != nil && m.stream.remembering() != nil)
+}
+
 // inTrouble reports whether the member was in trouble, or slow, when it was last
 // asked or probed. It may be worth a try even so.
 func (m *member) inTrouble() bool {

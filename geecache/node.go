@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"slices"
@@ -28,8 +29,8 @@ import (
 // listens and connects to the peers of its view; it becomes serving, and
 // [Node.Ready], once each of them has been reached or has failed once, unless
 // they refuse it as a stranger (see [Node.Refused]): then it stays joining. A
-// draining one tells its peers, gives its keys up, and still answers what it
-// has in memory.
+// draining one tells its peers, gives its keys and the hottest entries to their
+// new owners, and still answers what it has in memory.
 type Node struct {
 	cfg      Config
 	log      *slog.Logger
@@ -51,10 +52,14 @@ type Node struct {
 	wg     sync.WaitGroup
 	copies tasks
 
-	mu          sync.Mutex // guards what follows
-	peers       []Peer     // the view, this node included
+	run uint64 // tells this run from another one of the same node
+
+	mu    sync.Mutex // guards what follows
+	peers []Peer     // the view, this node included
+	membership
 	members     map[string]*member
 	retired     []*member // left the view, may be asked for a while
+	newUntil    int64     // of the clock: until then the node is a newcomer; 0: it has met nobody yet
 	viewChanges int64
 	zones       zoneTable // of members that are asked no more
 	listener    net.Listener
@@ -87,6 +92,7 @@ func New(cfg Config) (*Node, error) {
 		clock:   newCoarseClock(),
 		started: time.Now(),
 		stop:    make(chan struct{}),
+		run:     rand.Uint64() | 1,
 	}
 	n.groups.Store(&map[string]*Group{})
 	n.current.Store(&placement{})
@@ -101,6 +107,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.wg.Go(func() { n.clock.run(n.stop) })
 	n.wg.Go(n.watchPeers)
+	n.wg.Go(n.keepMembers)
 	return n, nil
 }
 
@@ -158,6 +165,7 @@ func (n *Node) Start(ctx context.Context) error {
 		n.mu.Unlock()
 		n.wg.Go(func() { n.serve(l) })
 	}
+	n.announce()
 	n.awaitPeers(ctx)
 	n.welcome.mu.Lock()
 	n.welcome.tried = true
@@ -217,45 +225,6 @@ func (n *Node) State() string { return stateNames[n.state.Load()] }
 // Ready reports whether the node should be sent requests.
 func (n *Node) Ready() bool { return n.state.Load() == stateServing }
 
-// Drain makes the node leave: it is ready no more, its peers are told and ask
-// others for its keys, and it waits until the requests in flight have ended or
-// ctx has, whose error it then returns. Meanwhile it answers what it has in
-// memory; when Drain returns, its port is closed. A node that has been drained
-// can only be closed.
-func (n *Node) Drain(ctx context.Context) error {
-	for {
-		st := n.state.Load()
-		if st >= stateDraining {
-			break
-		}
-		if n.state.CompareAndSwap(st, stateDraining) {
-			n.log.Info("draining")
-			n.streams.drain()
-			n.mu.Lock()
-			_, err := n.setViewLocked(n.peers) // gives the node's own place up
-			n.mu.Unlock()
-			if err != nil {
-				return err
-			}
-			break
-		}
-	}
-	t := time.NewTicker(tick)
-	defer t.Stop()
-	for n.busy() {
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			return fmt.Errorf("geecache: drain: requests are still in flight: %w", context.Cause(ctx))
-		}
-	}
-	n.streams.close() // all is written; under TLS, Shutdown would wait for them
-	if err := n.server.Shutdown(ctx); err != nil {
-		return fmt.Errorf("geecache: drain: connections are still busy: %w", err)
-	}
-	return nil
-}
-
 // busy reports whether a request is in flight.
 func (n *Node) busy() bool {
 	if n.streams.busy() {
@@ -290,6 +259,9 @@ func (n *Node) Close() error {
 	close(n.stop)
 	err := n.server.Close()
 	n.mu.Lock()
+	if n.pending != nil {
+		n.pending.Stop()
+	}
 	if l := n.listener; l == nil && n.cfg.Listener != nil {
 		_ = n.cfg.Listener.Close()
 	}

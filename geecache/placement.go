@@ -27,12 +27,27 @@ type placement struct {
 	clients []*member // members that own nothing
 	self    int       // this node's index on the ring; -1 if it owns nothing
 
-	// prev is where keys were before this view, for the handover: nil if the
-	// ring did not change. It is asked until prevUntil of the node's clock.
-	prev      *consistenthash.Ring
-	prevBy    []*member // as prev.Nodes() has them; nil where the member is unknown
-	prevUntil int64
+	// formers are where keys were before, for the handover: the last one first.
+	formers []former
 }
+
+// A former is an earlier ring, whose owners are asked until a time of the node's
+// clock.
+type former struct {
+	ring    *consistenthash.Ring
+	members []*member // as ring.Nodes() has them
+	until   int64
+	made    bool // it never was in force here: a newcomer's, of all the others
+}
+
+const (
+	// formersMost is how many earlier rings are kept: when nodes are replaced one
+	// after another, each change of the ring comes before the one before is forgotten.
+	formersMost = 6
+
+	// formerAsks is how many nodes a load asks for what they may still have.
+	formerAsks = 2
+)
 
 // owner returns the owner of the key with the given hash; nil if there is none.
 func (p *placement) owner(hash uint64) *member {
@@ -47,17 +62,25 @@ func (p *placement) owns(hash uint64) bool {
 	return p.self >= 0 && p.ring.Owner(hash) == p.self
 }
 
-// previousOwner returns the member that owned the key before this view, if it
-// is another one and may still be asked.
-func (p *placement) previousOwner(hash uint64, now int64) *member {
-	if p.prev == nil || now >= p.prevUntil {
-		return nil
+// handingOver reports whether the ring has changed lately.
+func (p *placement) handingOver(now int64) bool {
+	return slices.ContainsFunc(p.formers, func(f former) bool { return now < f.until })
+}
+
+// previousOwners appends to the members that owned the key in earlier views, if they
+// are others and may still be asked: the last one first, each once.
+func (p *placement) previousOwners(to []*member, hash uint64, now int64) []*member {
+	for i := range p.formers {
+		f := &p.formers[i]
+		at := f.ring.Owner(hash)
+		if now >= f.until || at < 0 || f.members[at].self || slices.Contains(to, f.members[at]) {
+			continue
+		}
+		if to = append(to, f.members[at]); len(to) == formerAsks {
+			break
+		}
 	}
-	i := p.prev.Owner(hash)
-	if i < 0 || p.prevBy[i] == nil || p.prevBy[i].self {
-		return nil
-	}
-	return p.prevBy[i]
+	return to
 }
 
 // epochOf hashes what decides where keys are: the owners' IDs and weights, and

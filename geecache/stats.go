@@ -37,6 +37,16 @@ type GroupStats struct {
 	LoadFlightJoin int64 `json:"load_suppressed"` // callers that shared another's load
 	FetchJoin      int64 `json:"fetch_suppressed"`
 
+	// Entries that this node pushed to their new owners when it left, and entries
+	// that other nodes pushed to this one. Bytes are those of accepted keys and
+	// values.
+	HandoffAccepted  int64 `json:"handoff_accepted"`
+	HandoffRefused   int64 `json:"handoff_refused"`
+	HandoffBytes     int64 `json:"handoff_bytes"`
+	TakeoverAccepted int64 `json:"takeover_accepted"`
+	TakeoverRefused  int64 `json:"takeover_refused"` // not this node's key, one is there, or memory is short
+	TakeoverBytes    int64 `json:"takeover_bytes"`
+
 	// Calls of the source: as the key's owner, as a stand-in for an owner in
 	// trouble, and for a peer whose view differs or because no peer was left.
 	LoadsOwner     int64 `json:"loads_owner"`

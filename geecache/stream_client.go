@@ -33,6 +33,12 @@ type streamClientConfig struct {
 	onPong  func()         // is called when the peer has answered a ping, and must not block; nil: nobody
 	rand    func() float64 // in [0, 1), for jitter; nil: math/rand/v2
 	log     *slog.Logger   // nil: none
+
+	// onMember is told of members that the peer tells of. It must not block.
+	onMember func(a announcement)
+
+	// announce returns what this node says of itself, if it has something to say.
+	announce func() (announcement, bool)
 }
 
 // A streamClient is the [PeerClient] of a peer that speaks the stream. One
@@ -120,6 +126,11 @@ func (c *streamClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, er
 		return reply, nil
 	}
 	conn, err := c.conn(ctx)
+	if err != nil && req.Mode == ModeMemory {
+		if conn = c.remembering(); conn != nil {
+			err = nil
+		}
+	}
 	if err != nil {
 		return PeerReply{}, err
 	}
@@ -348,6 +359,7 @@ func (c *streamClient) serve(conn *clientConn) (lasted bool) {
 	defer conn.tasks.Wait()
 	c.latency.forget()
 	c.set(streamStatus{state: peerUp, conn: conn, remote: conn.remote})
+	c.announce()
 	select {
 	case <-conn.done:
 		c.set(streamStatus{state: peerDown, remote: conn.remote, err: conn.err()})

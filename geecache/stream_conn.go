@@ -66,10 +66,11 @@ type clientConn struct {
 	pingedAt atomic.Int64 // the ping that has not been answered; 0: none
 	wake     chan struct{}
 
-	leaving  atomic.Bool   // the peer is draining
-	draining chan struct{} // closed then
-	emptied  chan struct{} // gets a value when it is draining and no call is left
-	done     chan struct{} // closed when the connection has ended
+	leaving   atomic.Bool   // the peer is draining, and takes no requests
+	remembers atomic.Bool   // the peer is draining, and answers from memory until the connection ends
+	draining  chan struct{} // closed then
+	emptied   chan struct{} // gets a value when it is draining and no call is left
+	done      chan struct{} // closed when the connection has ended
 
 	w frameWriter // its mu guards the fields below, too
 

@@ -12,15 +12,15 @@ import (
 	"time"
 )
 
-func TestDrainingPeerAnswersWhatItHas(t *testing.T) {
+func TestDrainingPeerOfVersion10AnswersWhatItHas(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		n := startNode(streamServerConfig{handler: testHandler{slow: func(ctx context.Context, req *PeerRequest) PeerReply {
+		n := startNode(streamServerConfig{self: hello10("server"), handler: testHandler{slow: func(ctx context.Context, req *PeerRequest) PeerReply {
 			time.Sleep(5 * time.Second)
 			return PeerReply{Value: []byte("v")}
 		}}})
 		defer n.stop()
 		var tr transitions
-		c := n.client(func(cfg *streamClientConfig) { cfg.onState = tr.record })
+		c := n.client(func(cfg *streamClientConfig) { cfg.self, cfg.onState = hello10("client"), tr.record })
 		defer c.Close()
 		inFlight := make(chan error, 1)
 		go func() {
@@ -55,6 +55,43 @@ func TestDrainingPeerAnswersWhatItHas(t *testing.T) {
 		_, err = c.Get(t.Context(), &PeerRequest{Key: "k3"})
 		if !errors.Is(err, ErrDraining) || !errors.Is(err, ErrPeerTrouble) {
 			t.Errorf("a request after a refused handshake: %v", err)
+		}
+	})
+}
+
+func TestDrainingPeerIsStillAskedForItsMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := startNode(streamServerConfig{handler: testHandler{now: echo}})
+		var tr transitions
+		c := n.client(func(cfg *streamClientConfig) { cfg.onState = tr.record })
+		defer c.Close()
+		if _, err := c.Get(t.Context(), &PeerRequest{Key: "k"}); err != nil {
+			t.Fatal(err)
+		}
+		n.drain()
+		synctest.Wait()
+		for _, mode := range []Mode{ModeOwner, ModeStandIn} {
+			_, err := c.Get(t.Context(), &PeerRequest{Key: "k", Mode: mode})
+			if !errors.Is(err, ErrDraining) || !errors.Is(err, ErrPeerTrouble) {
+				t.Errorf("mode %v: %v", mode, err)
+			}
+		}
+		reply, err := c.Get(t.Context(), &PeerRequest{Key: "k", Mode: ModeMemory})
+		if err != nil || string(reply.Value) != "k" {
+			t.Errorf("memory: %+v, %v", reply, err)
+		}
+		time.Sleep(10 * time.Second)
+		if got := n.stats().connections; got != 1 {
+			t.Errorf("%d connections as long as it drains", got)
+		}
+		n.stop()
+		synctest.Wait()
+		if _, err := c.Get(t.Context(), &PeerRequest{Key: "k", Mode: ModeMemory}); !errors.Is(err, ErrPeerTrouble) {
+			t.Errorf("memory of a node that is gone: %v", err)
+		}
+		time.Sleep(time.Second)
+		if got := tr.states(); !slices.Equal(got, []peerState{peerUp, peerDraining, peerDown}) {
+			t.Errorf("states %v", got)
 		}
 	})
 }

@@ -70,7 +70,9 @@ func (cc *clientConn) handle(f *frame) error {
 		}
 		return err
 	case kindDraining:
-		cc.noteDraining()
+		cc.noteDraining(keepsMemory(f))
+	case kindAnnounce:
+		return cc.handleAnnounce(f)
 	case kindGoaway:
 		code, reason, err := parseGoaway(f)
 		if err != nil {
@@ -81,14 +83,20 @@ func (cc *clientConn) handle(f *frame) error {
 	return nil // others are not known
 }
 
-// noteDraining: the peer takes no new requests; those in flight will be answered.
-func (cc *clientConn) noteDraining() {
+// noteDraining: the peer takes no new requests, but for what it has in memory if it
+// says so; those in flight will be answered.
+func (cc *clientConn) noteDraining(memory bool) {
 	cc.w.mu.Lock()
 	defer cc.w.mu.Unlock()
-	if cc.leaving.Swap(true) {
+	if cc.leaving.Load() || cc.remembers.Load() {
 		return
 	}
+	cc.remembers.Store(memory)
+	cc.leaving.Store(!memory)
 	close(cc.draining)
+	if memory {
+		return // what is sent to it in this moment is answered, too: "draining" at worst
+	}
 	if cc.used == 0 {
 		cc.emptied <- struct{}{}
 	}

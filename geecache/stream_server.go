@@ -37,10 +37,11 @@ type streamServerConfig struct {
 	secrets     func() []string          // nil: the cluster has none; the first one is the newest
 	refusals    *refusalCounts           // nil: its own
 	handler     streamHandler
-	maxValue    int // bytes; a larger value is answered with CodeTooLarge. 0: 4 GiB
-	maxKey      int // bytes; a request for a longer key is answered with CodeTooLarge. 0: 64 KiB
-	maxInFlight int // requests of one connection that answer works at; more are answered with CodeOverloaded. 0: 4096
-	maxConns    int // connections; more are refused. 0: 4096
+	life        lifeHandler // nil: nobody wants to hear how others come and go
+	maxValue    int         // bytes; a larger value is answered with CodeTooLarge. 0: 4 GiB
+	maxKey      int         // bytes; a request for a longer key is answered with CodeTooLarge. 0: 64 KiB
+	maxInFlight int         // requests of one connection that answer works at; more are answered with CodeOverloaded. 0: 4096
+	maxConns    int         // connections; more are refused. 0: 4096
 	timings     streamTimings
 	log         *slog.Logger // nil: none
 }
@@ -259,7 +260,7 @@ func (s *streamServer) drain() {
 	}
 	s.draining = true
 	for c := range s.conns {
-		c.w.post(kindDraining, uint64(s.cfg.timings.drainGrace))
+		c.drain()
 	}
 }
 

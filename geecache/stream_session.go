@@ -42,6 +42,9 @@ type serverConn struct {
 	groups map[string]string
 	path   sendPath
 
+	introduced  bool  // the other node has announced itself
+	pushedBytes int64 // of entries that were taken over from it
+
 	mu       sync.Mutex // guards inFlight
 	inFlight map[uint64]context.CancelFunc
 }
@@ -150,6 +153,8 @@ func (c *serverConn) handle(f *frame) error {
 		}
 		c.path.answered(time.Since(c.base) - time.Duration(n))
 		c.probe()
+	case kindAnnounce, kindPush:
+		return c.handleLife(f)
 	}
 	return nil // other kinds are of no interest to a server, or not known
 }

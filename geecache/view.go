@@ -10,46 +10,27 @@ import (
 
 func hashOf(key string) uint64 { return consistenthash.Hash(key) }
 
-// SetView tells the node who is in the cluster: its peers, and itself or not
-// (a node that is not draining is always in its own view). It returns at once;
-// connections are made in the background. Requests in flight end in the view
-// that they began in. Views come from outside: from a fixed list, or from
-// whatever watches a registry. An error leaves the last view in force; if it is
-// one peer's fault it is a [PeerError].
-func (n *Node) SetView(peers []Peer) error {
-	peers, err := normaliseView(peers)
-	if err != nil {
-		return err
-	}
-	n.mu.Lock()
-	gone, err := n.setViewLocked(peers)
-	n.mu.Unlock()
-	for _, m := range gone {
-		_ = m.client.Close()
-	}
-	n.settle()
-	return err
-}
-
-// setViewLocked puts a view in force, and returns members that nobody will ask
-// any more.
-func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
+// setViewLocked puts a view in force.
+func (n *Node) setViewLocked(peers []Peer) (err error) {
 	if n.state.Load() == stateStopped {
-		return nil, ErrClosed
+		return ErrClosed
 	}
 	draining := n.state.Load() == stateDraining
 	peers = n.withSelf(peers)
 	if n.members != nil && !draining && slices.Equal(peers, n.peers) {
-		return nil, nil // as those who watch a registry often say
+		return nil // as those who watch a registry often say
 	}
-	var returned []*member
+	var returned, fresh []*member
 	defer func() {
 		if err != nil {
 			n.retired = append(n.retired, returned...)
+			for _, m := range fresh {
+				n.retire(m)
+			}
 		}
 	}()
 	next := make(map[string]*member, len(peers))
-	var owners, clients, fresh []*member
+	var owners, clients []*member
 	for _, p := range peers {
 		if p.ID == n.cfg.ID && draining {
 			continue
@@ -63,7 +44,7 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 		}
 		if m == nil {
 			if m, err = n.newMember(p); err != nil {
-				return fresh, err
+				return err
 			}
 			if m.client != nil {
 				fresh = append(fresh, m)
@@ -78,12 +59,12 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 	}
 	ring, ordered, err := buildRing(owners)
 	if err != nil {
-		return fresh, err
+		return err
 	}
 	old := n.place()
 	now := n.clock.exact()
 	p := &placement{
-		gen: old.gen + 1, ring: ring, members: ordered, clients: clients, self: -1,
+		gen: n.generationAfter(old), ring: ring, members: ordered, clients: clients, self: -1,
 		epoch: epochOf(ring.Nodes()),
 	}
 	p.epochHeader = []string{epochText(p.epoch)}
@@ -93,7 +74,7 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 		}
 	}
 	if err := n.remember(p, old, now); err != nil {
-		return fresh, err
+		return err
 	}
 	n.current.Store(p)
 	for key, m := range n.members {
@@ -109,18 +90,24 @@ func (n *Node) setViewLocked(peers []Peer) (gone []*member, err error) {
 	for _, m := range returned {
 		m.closing.Stop()
 	}
-	return nil, nil
+	return nil
 }
 
 // remember keeps the ring that p replaces, so that p's new owners can ask the
-// previous ones. A newcomer, which had no view, takes the ring without itself.
+// previous ones. A newcomer, which had no view, takes the ring without itself, and
+// again with each change while it is one: it may learn of the others one by one.
 func (n *Node) remember(p, old *placement, now int64) error {
 	if n.cfg.Handover < 0 {
 		return nil
 	}
 	until := now + int64(n.cfg.Handover)
-	switch {
-	case old.ring == nil || len(old.members) <= 1 && len(p.members) > 1: // a newcomer
+	if len(p.members) > 1 && (old.ring == nil || len(old.members) <= 1) && n.newUntil == 0 {
+		n.newUntil = until
+	}
+	if old.ring != nil && len(old.members) > 1 && old.epoch != p.epoch {
+		p.formers = append(p.formers, former{old.ring, old.members, until, false})
+	}
+	if now < n.newUntil {
 		var others []*member
 		for _, m := range p.members {
 			if !m.self {
@@ -131,11 +118,12 @@ func (n *Node) remember(p, old *placement, now int64) error {
 		if err != nil {
 			return err
 		}
-		p.prev, p.prevBy, p.prevUntil = ring, by, until
-	case old.epoch != p.epoch:
-		p.prev, p.prevBy, p.prevUntil = old.ring, old.members, until
-	default:
-		p.prev, p.prevBy, p.prevUntil = old.prev, old.prevBy, old.prevUntil
+		p.formers = append(p.formers, former{ring, by, n.newUntil, true})
+	}
+	for _, f := range old.formers {
+		if now < f.until && !f.made && len(p.formers) < formersMost {
+			p.formers = append(p.formers, f)
+		}
 	}
 	return nil
 }
@@ -172,21 +160,20 @@ func (n *Node) newMember(p Peer) (*member, error) {
 	switch name {
 	case "":
 		m.protocol, m.marked = "stream", true
-		c := newStreamClient(streamClientConfig{
-			self: n.hello, secrets: n.cfg.Secrets, refusals: &n.refusals, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
-			timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
-			onState: func(st peerState, _ hello, err error) {
-				<-made
-				m.connection(st, err)
-				n.peerState(p, st, err)
-			},
-			onPong: func() {
-				<-made
-				if !m.fast.Load() {
-					m.breaker.alive()
-				}
-			},
-		})
+		cfg := n.streamClientConfig(p, addr)
+		cfg.onState = func(st peerState, _ hello, err error) {
+			<-made
+			m.connection(st, err)
+			n.peerState(p, st, err)
+		}
+		cfg.onPong = func() {
+			<-made
+			if !m.fast.Load() {
+				m.breaker.alive()
+			}
+		}
+		cfg.onMember, cfg.announce = n.hearOf, n.announcement
+		c := newStreamClient(cfg)
 		m.client, m.stream = c, c
 		n.guard(m)
 	case "http", "https":
@@ -212,14 +199,25 @@ func (n *Node) guard(m *member) {
 	m.guard(n.clock.exact, n.cfg.Rand, n.cfg.Timings.RedialMax, func(to breakerState, err error) { n.breakerChanged(m, to, err) })
 }
 
+func (n *Node) streamClientConfig(p Peer, addr string) streamClientConfig {
+	return streamClientConfig{
+		self: n.hello, secrets: n.cfg.Secrets, refusals: &n.refusals, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
+		timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
+	}
+}
+
 // peerState is told of each change of a connection.
 func (n *Node) peerState(p Peer, st peerState, err error) {
 	defer n.settle()
 	switch st {
 	case peerUp:
 		n.log.Info("peer is up", "peer", p.ID, "addr", p.Addr)
+		n.returned(p.ID)
 		n.nextGeneration()
 	case peerDown, peerDraining:
+		if st == peerDraining {
+			n.leaves(p.ID)
+		}
 		if n.state.Load() < stateServing { // a cluster that starts: it will come
 			n.log.Info("peer is not there yet", "peer", p.ID, "addr", p.Addr, "err", err)
 			return
@@ -234,8 +232,17 @@ func (n *Node) nextGeneration() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	p := *n.place()
-	p.gen++
+	p.gen = n.generationAfter(&p)
 	n.current.Store(&p)
+}
+
+// generationAfter returns the generation of the placement that follows. A node that
+// drains begins none: what it has stays where it is until it is asked for or pushed.
+func (n *Node) generationAfter(old *placement) uint32 {
+	if n.state.Load() == stateDraining {
+		return old.gen
+	}
+	return old.gen + 1
 }
 
 // retire keeps a member that has left the view for as long as its memory may be
@@ -246,7 +253,9 @@ func (n *Node) retire(m *member) {
 	m.closing = time.AfterFunc(pause, func() {
 		n.mu.Lock()
 		i := slices.Index(n.retired, m)
-		if i >= 0 && m.busy() { // requests end in the view that they began in
+		// Requests end in the view that they began in; and who left and is still in
+		// the registry may return without announcing itself.
+		if i >= 0 && (m.busy() || n.awaitedLocked(m.peer.ID)) {
 			m.closing.Reset(pause)
 			i = -1
 		}

@@ -54,6 +54,10 @@ func groupFamilies() []Family {
 		{copyAsksTotal, counter, "Keys copied, or meant to be copied, from a slow owner's memory to be answered for it.", []string{"group"}},
 		{copyHitsTotal, counter, "Keys that were copied from a slow owner's memory.", []string{"group"}},
 		{extraRequestsTotal, counter, "Requests between nodes that were sent in addition because a peer is slow.", []string{"group"}},
+		{handoffEntriesTotal, counter, "Entries that this node pushed to new owners when it left.", []string{"group", "outcome"}},
+		{handoffBytesTotal, counter, "Keys and values of those that were accepted, in bytes.", []string{"group"}},
+		{takeoverEntriesTotal, counter, "Entries that nodes which left pushed to this one.", []string{"group", "outcome"}},
+		{takeoverBytesTotal, counter, "Keys and values of those that it accepted, in bytes.", []string{"group"}},
 	}
 }
 
@@ -137,6 +141,10 @@ const (
 	copyAsksTotal        = "geecache_slow_owner_copy_requests_total"
 	copyHitsTotal        = "geecache_slow_owner_copies_total"
 	extraRequestsTotal   = "geecache_extra_requests_total"
+	handoffEntriesTotal  = "geecache_handoff_entries_total"
+	handoffBytesTotal    = "geecache_handoff_bytes_total"
+	takeoverEntriesTotal = "geecache_takeover_entries_total"
+	takeoverBytesTotal   = "geecache_takeover_bytes_total"
 
 	cacheEntries      = "geecache_cache_entries"
 	cacheBytes        = "geecache_cache_bytes"

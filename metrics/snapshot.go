@@ -91,6 +91,12 @@ func (s snapshot) group(g *geecache.GroupStats) {
 	s.count(copyAsksTotal, g.CopyAsks, g.Name)
 	s.count(copyHitsTotal, g.CopyHits, g.Name)
 	s.count(extraRequestsTotal, g.ExtraRequests, g.Name)
+	s.count(handoffEntriesTotal, g.HandoffAccepted, g.Name, "accepted")
+	s.count(handoffEntriesTotal, g.HandoffRefused, g.Name, "refused")
+	s.count(handoffBytesTotal, g.HandoffBytes, g.Name)
+	s.count(takeoverEntriesTotal, g.TakeoverAccepted, g.Name, "accepted")
+	s.count(takeoverEntriesTotal, g.TakeoverRefused, g.Name, "refused")
+	s.count(takeoverBytesTotal, g.TakeoverBytes, g.Name)
 
 	s.cache(&g.Main, g.Name, "main")
 	s.cache(&g.Hot, g.Name, "hot")

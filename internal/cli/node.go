@@ -60,6 +60,8 @@ type cacheFlags struct {
 	peerTimeout, drain   time.Duration
 	slowAfter            time.Duration
 	hedgePercent         float64
+	handoffBytes         bytesValue
+	handoffTime          time.Duration
 	protocol             choiceValue
 	apiTimeout           time.Duration
 	apiMaxInFlight       int
@@ -69,6 +71,7 @@ type cacheFlags struct {
 
 func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	f.memoryLimit, f.cacheBytes, f.maxKey, f.maxValue = notGiven, notGiven, 16<<10, 8<<20
+	f.handoffBytes = 64 << 20
 	f.protocol = choiceValue{geecache.ProtocolVersion, []string{geecache.ProtocolVersion, "1.0"}}
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
 	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
@@ -92,6 +95,8 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.Float64Var(&f.hedgePercent, "hedge-percent", 10, "how many more requests between nodes may be sent, in percent, because a peer is slow: what it has is copied to its stand-in; 0: a slow peer is waited for")
 	flags.DurationVar(&f.slowAfter, "slow-after", 25*time.Millisecond, "a peer that takes longer to answer a ping, and four times as long as others, is slow")
 	flags.DurationVar(&f.drain, "drain-timeout", node.DefaultDrainTimeout, "how long to finish what is in flight at the end")
+	flags.Var(&f.handoffBytes, "handoff-bytes", "how much of what is used most to push to its new owners at the end; 0: nothing")
+	flags.DurationVar(&f.handoffTime, "handoff-time", 5*time.Second, "for how long")
 	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
 	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
 	flags.Var(&f.logFormat, "log-format", "text or json")
@@ -105,7 +110,7 @@ func (f *cacheFlags) complete() error {
 		value time.Duration
 	}{
 		{"hot-ttl", f.hotTTL}, {"load-timeout", f.loadTimeout}, {"peer-timeout", f.peerTimeout},
-		{"slow-after", f.slowAfter},
+		{"slow-after", f.slowAfter}, {"handoff-time", f.handoffTime},
 		{"drain-timeout", f.drain}, {"api-timeout", f.apiTimeout},
 	} {
 		if d.value <= 0 {
@@ -145,14 +150,17 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	if !f.hotCopies {
 		g.HotTTL = -1
 	}
-	hedge := f.hedgePercent
+	hedge, handoff := f.hedgePercent, int64(f.handoffBytes)
 	if hedge == 0 {
 		hedge = -1
 	}
+	if handoff == 0 {
+		handoff = -1
+	}
 	return node.Config{
-		HedgePercent: hedge,
-		MemoryLimit:  max(int64(f.memoryLimit), 0),
-		Source:       f.source, Query: f.query, Groups: f.groups, Group: g,
+		HedgePercent: hedge, HandoffBytes: handoff, HandoffTime: f.handoffTime,
+		MemoryLimit: max(int64(f.memoryLimit), 0),
+		Source:      f.source, Query: f.query, Groups: f.groups, Group: g,
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout, SlowAfter: f.slowAfter},
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,

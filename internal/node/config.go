@@ -52,6 +52,10 @@ type Config struct {
 	// not. A client serves the API on Listen.
 	APIListen string
 
+	// Dynamic lets nodes become members by saying so, beside Peers; see
+	// geecache.Config.
+	Dynamic bool
+
 	// API bounds the API.
 	API APIConfig
 
@@ -93,6 +97,11 @@ type Config struct {
 
 	// DrainTimeout bounds the graceful end. Default: 10 s.
 	DrainTimeout time.Duration
+
+	// HandoffBytes and HandoffTime bound what is pushed to the new owners of the
+	// node's keys at the end. Defaults: those of geecache.Config; negative: nothing.
+	HandoffBytes int64
+	HandoffTime  time.Duration
 
 	// Logger is told what happens. Default: slog.Default().
 	Logger *slog.Logger

@@ -96,6 +96,9 @@ func newGuard(limit int64, maxValue int) *guard {
 	return g
 }
 
+// short reports whether memory is tight.
+func (g *guard) short() bool { return g != nil && g.tight.Load() }
+
 // sampleMemory returns the bytes that were live after the last collection, and
 // those that the process has from the system. It stops nobody.
 func sampleMemory() (live, total int64) {

@@ -155,7 +155,8 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
 		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
-		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
+		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MemoryShort: p.guard.short, Dynamic: cfg.Dynamic,
+		HandoffBytes: cfg.HandoffBytes, HandoffTime: cfg.HandoffTime, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
 				Cluster: clusterOf(cfg), Version: protocolOf(cfg), Timings: cfg.Timings,
