@@ -230,7 +230,9 @@ func TestLeaverIsNoMemberAtOnceAndLosesNothing(t *testing.T) {
 				s := n.Group("g").Stats()
 				taken += s.TakeoverAccepted + s.HandoverHits
 			}
-			wantCount(t, "entries that the others have got", taken, held)
+			if taken < held { // more: a slow machine takes its owners for slow, and has stand-ins ask them
+				t.Errorf("the others have got %d entries of %d", taken, held)
+			}
 			if close(left); cfg.HandoffBytes < 0 {
 				if err := <-drained; err != nil {
 					t.Error(err)

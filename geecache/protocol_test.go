@@ -179,3 +179,72 @@ func TestVersionThatNobodySpeaksIsRefused(t *testing.T) {
 		}
 	}
 }
+
+func TestFramesOfVersion11(t *testing.T) {
+	a := announcement{Peer: Peer{ID: "b", Addr: "b:1", Role: RoleNode, Zone: "z", Weight: 1}, run: 2, epoch: 3}
+	push := pushFrame{id: 4, ttl: time.Second, version: 5, epoch: 6, flags: flagNotFound, group: "g", key: "key", value: []byte("v")}
+	for name, f := range map[string]struct {
+		got  []byte
+		want string
+	}{
+		"draining": {appendDraining(nil, time.Second), "10000000 01 07 1000 00ca9a3b00000000 0100000000000000"},
+		"announce": {
+			appendAnnounce(nil, &a),
+			"29000000 01 09 2000 000000000000f03f 0100 0300 0400 0100 0200000000000000 0300000000000000 62 623a31 6e6f6465 7a",
+		},
+		"push": {
+			appendPush(nil, &push),
+			"2d000000 01 0a 2800 0400000000000000 00ca9a3b00000000 0500000000000000 0600000000000000 0100 0300 01 000000 67 6b6579 76",
+		},
+	} {
+		want, err := hex.DecodeString(strings.ReplaceAll(f.want, " ", ""))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if !bytes.Equal(f.got, want) {
+			t.Errorf("%s is\n%x, want\n%x", name, f.got, want)
+		}
+	}
+	var f frame
+	var gotAnnounce announcement
+	var gotPush pushFrame
+	readFrame(t, appendAnnounce(nil, &a), &f)
+	if err := parseAnnounce(&f, &gotAnnounce); err != nil || gotAnnounce != a {
+		t.Errorf("announce: %+v, %v", gotAnnounce, err)
+	}
+	readFrame(t, appendPush(nil, &push), &f)
+	group, key, err := parsePush(&f, &gotPush)
+	if err != nil || string(group) != "g" || string(key) != "key" || string(gotPush.value) != "v" ||
+		gotPush.ttl != push.ttl || gotPush.version != push.version || gotPush.epoch != push.epoch || gotPush.flags != push.flags {
+		t.Errorf("push: %s %s %+v, %v", group, key, gotPush, err)
+	}
+}
+
+func readFrame(t testing.TB, b []byte, f *frame) {
+	t.Helper()
+	if ok, err := newFrameReader(strings.NewReader(""), b, 1<<20).next(f); !ok || err != nil {
+		t.Fatalf("%v, %v", ok, err)
+	}
+}
+
+func FuzzFramesOfVersion11(f *testing.F) {
+	f.Add(appendAnnounce(nil, &announcement{Peer: Peer{ID: "b", Addr: "b:1", Role: RoleNode, Weight: 1}}))
+	f.Add(appendPush(nil, &pushFrame{group: "g", key: "k", value: []byte("v")}))
+	f.Add(appendDraining(nil, time.Second))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var fr frame
+		if ok, err := newFrameReader(strings.NewReader(""), b, 1<<20).next(&fr); !ok || err != nil {
+			return
+		}
+		_ = keepsMemory(&fr)
+		var a announcement
+		if err := parseAnnounce(&fr, &a); err == nil && len(a.ID)+len(a.Addr)+len(a.Role)+len(a.Zone) > len(fr.rest) {
+			t.Errorf("more text than there are bytes: %+v", a)
+		}
+		var p pushFrame
+		group, key, err := parsePush(&fr, &p)
+		if err == nil && len(group)+len(key)+len(p.value) != len(fr.rest) {
+			t.Errorf("%d bytes of a push of %d", len(group)+len(key)+len(p.value), len(fr.rest))
+		}
+	})
+}
