@@ -81,7 +81,9 @@ func newRegistry(t *testing.T, id string) (*prometheus.Registry, *Collector, gee
 		t.Fatal(err)
 	}
 	c.WatchMemory(func() Memory { return Memory{LimitBytes: 256 << 20, Refused: 3} })
-	c.WatchRegistry(func() Registry { return Registry{Kind: "dns", ViewAge: time.Second, Members: 3, Kept: 1, Refused: 2, Errors: 4} })
+	c.WatchRegistry(func() Registry {
+		return Registry{Kind: "dns", ViewAge: time.Second, Members: 3, Kept: 1, Refused: 2, Errors: 4}
+	})
 	c.ObserveMiss("scores", time.Millisecond)
 	c.ObserveLoad("scores", 50*time.Millisecond, nil)
 	c.ObserveServed("scores", "http", time.Microsecond, geecache.CodeOK)

@@ -53,7 +53,7 @@ type Config struct {
 	APIListen string
 
 	// Dynamic lets nodes become members by saying so, beside Peers; see
-	// geecache.Config.
+	// geecache.Config. With a registry that is no list it is so.
 	Dynamic bool
 
 	// API bounds the API.

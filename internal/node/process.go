@@ -155,8 +155,15 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
 		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
-		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MemoryShort: p.guard.short, Dynamic: cfg.Dynamic,
+		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MemoryShort: p.guard.short,
+		Dynamic:      cfg.Dynamic || p.choice != nil && !p.choice.Listed(),
 		HandoffBytes: cfg.HandoffBytes, HandoffTime: cfg.HandoffTime, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
+		Leave: func(ctx context.Context) error {
+			if p.found != nil {
+				p.found.leave(ctx)
+			}
+			return nil
+		},
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
 				Cluster: clusterOf(cfg), Version: protocolOf(cfg), Timings: cfg.Timings,
@@ -319,12 +326,7 @@ func (p *Process) APIAddr() string {
 func (p *Process) Stop(ctx context.Context) error {
 	p.stopOnce.Do(func() {
 		p.grpc.SetServing(false)
-		var left sync.WaitGroup
-		if p.found != nil { // beside the draining: peers are told directly, the registry may be slow
-			left.Go(func() { p.found.leave(ctx) })
-		}
-		err := p.node.Drain(ctx)
-		left.Wait()
+		err := p.node.Drain(ctx) // tells the peers, and then the registry
 		if p.server != nil {
 			if e := p.server.Shutdown(ctx); e != nil {
 				err = errors.Join(err, fmt.Errorf("requests to the API are still in flight: %w", e))

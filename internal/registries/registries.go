@@ -85,6 +85,10 @@ type Choice struct {
 	open opener
 }
 
+// Listed reports whether the registry is a list that somebody writes: its members
+// are those, and no others.
+func (c *Choice) Listed() bool { return c.kind.name == "static" || c.kind.name == "file" }
+
 // Parse reads a URL without opening anything. It does not take Auto.
 func Parse(raw string) (*Choice, error) {
 	scheme, _, found := strings.Cut(raw, ":")
