@@ -145,7 +145,7 @@ func (h streamHandlerOf) answer(ctx context.Context, req *PeerRequest) PeerReply
 func (n *Node) streamConfig() streamServerConfig {
 	return streamServerConfig{
 		self: n.hello, check: n.checkHello, handler: streamHandlerOf{n}, life: lifeHandlerOf{n},
-		secrets: n.cfg.Secrets, refusals: &n.refusals,
+		secrets: n.cfg.Secrets, refusals: &n.refusals, authorize: n.door.certified,
 		maxValue: n.cfg.MaxValueBytes, maxKey: n.cfg.MaxKeyBytes,
 		maxInFlight: n.cfg.MaxStreamRequests, maxConns: n.cfg.MaxConns,
 		timings: n.streamTimings(), log: n.log,

@@ -57,7 +57,8 @@ type Config struct {
 	Leave func(ctx context.Context) error
 
 	// Handler answers requests on the node's port whose path is not under
-	// /_geecache/, such as health checks, metrics and gRPC. Default: 404.
+	// /_geecache/, such as health checks, metrics and gRPC. It asks
+	// [Node.Authorize] before it answers strangers. Default: 404.
 	Handler http.Handler
 
 	// Transports are the protocols, besides the stream and HTTP, that a peer's
@@ -68,6 +69,11 @@ type Config struct {
 	// If TLS verifies clients' certificates (its ClientAuth says so), one that is
 	// verified is what a client needs to be answered.
 	TLS, ClientTLS *tls.Config
+
+	// GetClientTLS returns the configuration for one connection, instead of
+	// ClientTLS, if certificates change while the node runs. It is called by many
+	// goroutines at once. For the same in TLS, set its GetConfigForClient.
+	GetClientTLS func() *tls.Config
 
 	// Secrets returns the cluster's secret, which each side of a connection
 	// proves to the other and never sends: at least 16 random bytes. While one
@@ -203,6 +209,9 @@ func (c Config) withDefaults() Config {
 	setDefault(&c.ID, c.Addr)
 	if c.ID == "" {
 		c.ID = fmt.Sprintf("local-%016x", rand.Uint64())
+	}
+	if fixed := c.ClientTLS; c.GetClientTLS == nil && fixed != nil {
+		c.GetClientTLS = func() *tls.Config { return fixed }
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -54,7 +54,17 @@ func (n *Node) newServer() *http.Server {
 	tlsConfig := n.cfg.TLS
 	if tlsConfig != nil {
 		tlsConfig = tlsConfig.Clone()
-		tlsConfig.NextProtos = append(slices.Clone(tlsConfig.NextProtos), streamProtocol, "h2", "http/1.1")
+		tlsConfig.NextProtos = withProtocols(tlsConfig.NextProtos)
+		if get := tlsConfig.GetConfigForClient; get != nil {
+			tlsConfig.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+				c, err := get(hello)
+				if c != nil {
+					c = c.Clone()
+					c.NextProtos = withProtocols(c.NextProtos)
+				}
+				return c, err
+			}
+		}
 	}
 	return &http.Server{
 		Handler:   n,
@@ -75,6 +85,11 @@ func (n *Node) newServer() *http.Server {
 		WriteTimeout:      writeTimeout,
 		ErrorLog:          slog.NewLogLogger(n.log.Handler(), slog.LevelDebug),
 	}
+}
+
+// withProtocols adds the protocols of the node's port.
+func withProtocols(protocols []string) []string {
+	return append(slices.Clone(protocols), streamProtocol, "h2", "http/1.1")
 }
 
 // serve serves l until the node is closed.
@@ -137,6 +152,14 @@ func (n *Node) servePeer(w http.ResponseWriter, r *http.Request, path string, es
 	}
 	if path == "" && r.Header.Get("Upgrade") != "" {
 		n.streams.serveUpgrade(w, r)
+		return
+	}
+	if path == "" && r.Header.Get(headerNonce) != "" {
+		n.serveToken(w, r)
+		return
+	}
+	if err := n.Authorize(r); err != nil {
+		n.RefuseStranger(w, err)
 		return
 	}
 	group, key, err := splitPath(path, escaped)

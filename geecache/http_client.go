@@ -2,6 +2,7 @@ package geecache
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"net"
@@ -34,16 +35,32 @@ type httpClient struct {
 func newHTTPClient(n *Node, peer Peer, base string) *httpClient {
 	t := &http.Transport{
 		DialContext:         dialWithin(n.cfg.Dial, n.cfg.Timings.DialTimeout),
-		TLSClientConfig:     n.cfg.ClientTLS,
 		MaxIdleConnsPerHost: 64,
 		IdleConnTimeout:     90 * time.Second,
-		TLSHandshakeTimeout: n.cfg.Timings.DialTimeout,
 		DisableCompression:  true,
+	}
+	dial := t.DialContext
+	secure := func() *tls.Config {
+		if n.cfg.GetClientTLS == nil {
+			return nil
+		}
+		return n.cfg.GetClientTLS()
+	}
+	t.DialTLSContext = dialTLS(dial, secure, n.cfg.Timings.DialTimeout)
+	var rt http.RoundTripper = t
+	if n.cfg.Secrets != nil {
+		_, id := scheme(peer.ID)
+		c := &Credentials{
+			Secrets: n.cfg.Secrets, Cluster: n.cfg.Cluster, Self: n.cfg.ID, Expect: id, Version: n.cfg.ProtocolVersion,
+		}
+		t.DialContext = c.dial(dial, "http", n.cfg.Timings.DialTimeout)
+		t.DialTLSContext = c.dial(t.DialTLSContext, "https", n.cfg.Timings.DialTimeout)
+		rt = c.Transport(t)
 	}
 	return &httpClient{
 		node: n, peer: peer, base: strings.TrimSuffix(base, "/") + basePath, maxValue: n.cfg.MaxValueBytes,
 		client: &http.Client{
-			Transport: t,
+			Transport: rt,
 			CheckRedirect: func(*http.Request, []*http.Request) error {
 				return http.ErrUseLastResponse // a peer answers for itself
 			},

@@ -12,7 +12,7 @@ import (
 // a plain one and memory has the value. The answer is that of servePeer.
 func (n *Node) answerPlain(request, buf []byte) ([]byte, bool) {
 	r, ok := plain.Parse(request)
-	if !ok || r.Query != "" || !n.Ready() {
+	if !ok || r.Query != "" || !n.Ready() || n.door.closed() {
 		return nil, false
 	}
 	path, ok := strings.CutPrefix(r.Path, basePath)

@@ -44,6 +44,7 @@ type Node struct {
 
 	streams  *streamServer
 	welcome  welcome
+	door     door
 	refusals refusalCounts // by this node, and of this node by others
 	server   *http.Server
 	dates    plain.Dater
@@ -96,6 +97,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.groups.Store(&map[string]*Group{})
 	n.current.Store(&placement{})
+	n.door = newDoor(&n.cfg, &n.refusals)
 	n.streams = newStreamServer(n.streamConfig())
 	n.server = n.newServer()
 	if err := n.SetView(cfg.Peers); err != nil {

@@ -22,7 +22,7 @@ type streamClientConfig struct {
 	peer     Peer
 	addr     string                                                            // host:port
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil: a net.Dialer
-	tls      *tls.Config                                                       // nil: plain
+	tls      func() *tls.Config                                                // nil: plain
 	timings  streamTimings
 	maxValue int // bytes; larger replies are refused. 0: 4 GiB
 

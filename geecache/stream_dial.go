@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -126,19 +125,11 @@ func (c *streamClient) startTLS(ctx context.Context, raw net.Conn) (net.Conn, er
 	if c.cfg.tls == nil {
 		return raw, nil
 	}
-	cfg := c.cfg.tls.Clone()
+	cfg := c.cfg.tls().Clone()
 	// http/1.1 is there for what stands between two nodes and ends TLS; the
 	// Upgrade header then chooses the protocol.
 	cfg.NextProtos = []string{streamProtocol, "http/1.1"}
-	if cfg.ServerName == "" {
-		host, _, err := net.SplitHostPort(c.cfg.addr)
-		if err != nil {
-			return nil, err
-		}
-		cfg.ServerName = host
-	}
-	conn := tls.Client(raw, cfg)
-	return conn, conn.HandshakeContext(ctx)
+	return clientTLS(ctx, raw, cfg, c.cfg.addr)
 }
 
 // upgrade asks for a stream, in a cluster without a secret.

@@ -203,7 +203,7 @@ func testStreamOverTLS(t *testing.T, name string, alpn bool) {
 	defer s.close()
 	trust := web.Client().Transport.(*http.Transport).TLSClientConfig
 	client := func(change func(*streamClientConfig)) *streamClient {
-		cfg := streamClientConfig{self: helloOf("client"), addr: web.Listener.Addr().String(), tls: trust}
+		cfg := streamClientConfig{self: helloOf("client"), addr: web.Listener.Addr().String(), tls: func() *tls.Config { return trust }}
 		change(&cfg)
 		c := newStreamClient(cfg)
 		t.Cleanup(func() { c.Close() })
@@ -230,7 +230,7 @@ func testStreamOverTLS(t *testing.T, name string, alpn bool) {
 	if _, err := c.Get(t.Context(), &PeerRequest{}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), `"another"`) {
 		t.Errorf("a node of another ID: %v", err)
 	}
-	c = client(func(cfg *streamClientConfig) { cfg.tls = &tls.Config{} })
+	c = client(func(cfg *streamClientConfig) { cfg.tls = func() *tls.Config { return &tls.Config{} } })
 	if _, err := c.Get(t.Context(), &PeerRequest{}); !errors.Is(err, ErrPeerTrouble) {
 		t.Errorf("a certificate that is not trusted: %v", err)
 	}

@@ -32,10 +32,11 @@ type streamHandler interface {
 
 // streamServerConfig is what a streamServer needs to know.
 type streamServerConfig struct {
-	self        func() hello             // this node's identity and epoch, now
-	check       func(remote hello) error // nil: all of this cluster are welcome. The error's text goes to the other side
-	secrets     func() []string          // nil: the cluster has none; the first one is the newest
-	refusals    *refusalCounts           // nil: its own
+	self        func() hello              // this node's identity and epoch, now
+	check       func(remote hello) error  // nil: all of this cluster are welcome. The error's text goes to the other side
+	secrets     func() []string           // nil: the cluster has none; the first one is the newest
+	refusals    *refusalCounts            // nil: its own
+	authorize   func(*http.Request) error // nil: whoever is of the cluster is welcome. Asked if there is no secret
 	handler     streamHandler
 	life        lifeHandler // nil: nobody wants to hear how others come and go
 	maxValue    int         // bytes; a larger value is answered with CodeTooLarge. 0: 4 GiB
@@ -110,6 +111,12 @@ func (s *streamServer) serveUpgrade(w http.ResponseWriter, r *http.Request) {
 	if s.cfg.secrets != nil {
 		s.serveSecret(w, r, self)
 		return
+	}
+	if s.cfg.authorize != nil {
+		if err := s.cfg.authorize(r); err != nil {
+			s.refuse(w, r, nil, http.StatusUnauthorized, err)
+			return
+		}
 	}
 	if r.Header.Get(headerNonce) != "" {
 		s.refuse(w, r, nil, http.StatusUnauthorized, refusedf(RefusedSecret, "%s", noSecretHere))

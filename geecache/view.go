@@ -201,7 +201,7 @@ func (n *Node) guard(m *member) {
 
 func (n *Node) streamClientConfig(p Peer, addr string) streamClientConfig {
 	return streamClientConfig{
-		self: n.hello, secrets: n.cfg.Secrets, refusals: &n.refusals, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.ClientTLS,
+		self: n.hello, secrets: n.cfg.Secrets, refusals: &n.refusals, peer: p, addr: addr, dial: n.cfg.Dial, tls: n.cfg.GetClientTLS,
 		timings: n.streamTimings(), maxValue: n.cfg.MaxValueBytes, rand: n.cfg.Rand, log: n.log,
 	}
 }

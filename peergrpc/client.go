@@ -29,6 +29,8 @@ type client struct {
 	rpc   GroupCacheClient
 	md    metadata.MD // says who asks; read only
 	guard *guard
+
+	tokens *tokens // nil: the cluster has no secret
 }
 
 var _ geecache.PeerClient = (*client)(nil)
@@ -199,6 +201,10 @@ func (c *client) call(ctx context.Context, rpc func(context.Context, ...grpc.Cal
 	defer done()
 	var trailer metadata.MD
 	err := rpc(metadata.NewOutgoingContext(watched, c.md), grpc.Trailer(&trailer))
+	if status.Code(err) == codes.Unauthenticated && c.tokens != nil && c.tokens.renew(watched) == nil {
+		// The peer has been given another secret meanwhile.
+		err = rpc(metadata.NewOutgoingContext(watched, c.md), grpc.Trailer(&trailer))
+	}
 	switch {
 	case err == nil:
 		return nil, nil, nil

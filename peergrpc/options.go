@@ -19,6 +19,13 @@ type Options struct {
 	// at once.
 	Check func(cluster, nodeID, version string) error
 
+	// Authorize decides whether whoever asks may be answered, whatever it asks
+	// for. It is given the metadata "authorization" and whether the client has
+	// shown a certificate that was verified; AuthorizeToken of a geecache.Node
+	// is meant for it. Nil: all are answered. It is called by many goroutines at
+	// once.
+	Authorize func(authorization string, verified bool) error
+
 	// MaxKeyBytes and MaxValueBytes are the node's limits, which the limits of
 	// messages follow. Defaults: 16 KiB and 8 MiB.
 	MaxKeyBytes, MaxValueBytes int

@@ -79,8 +79,8 @@ func (s *Server) newGRPC(svc *service) *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 5 * time.Second}),
 		// Clients of this package ping every 10 s at the most.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(s.recoverUnary),
-		grpc.ChainStreamInterceptor(s.recoverStream),
+		grpc.ChainUnaryInterceptor(s.recoverUnary, s.authorizeUnary),
+		grpc.ChainStreamInterceptor(s.recoverStream, s.authorizeStream),
 	}
 	if s.opts.Creds != nil {
 		opts = append(opts, grpc.Creds(s.opts.Creds))

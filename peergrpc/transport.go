@@ -1,9 +1,11 @@
 package peergrpc
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net/url"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,8 +27,13 @@ type Transport struct {
 	// Cluster and Version are the asking node's, for the other side to check.
 	Cluster, Version string
 
-	// Creds is the TLS to speak. Nil: none, for loopback and trusted networks.
-	Creds credentials.TransportCredentials
+	// TLS returns the TLS to speak on one connection. Nil: none, for loopback
+	// and trusted networks. It is called by many goroutines at once.
+	TLS func() *tls.Config
+
+	// Secrets returns the cluster's secrets, which this node and its peers prove
+	// to each other; see geecache.Config.Secrets. Nil: there are none.
+	Secrets func() []string
 
 	// MaxKeyBytes and MaxValueBytes are the node's limits, which the limits of
 	// messages follow. Defaults: 16 KiB and 8 MiB.
@@ -50,9 +57,16 @@ func (t *Transport) New(self, peer geecache.Peer, addr string) (geecache.PeerCli
 		return nil, fmt.Errorf("peergrpc: Transport.MaxKeyBytes is %d and MaxValueBytes is %d: use 1 to 2^30 bytes", t.MaxKeyBytes, t.MaxValueBytes)
 	}
 	timings := t.timings()
-	creds := t.Creds
-	if creds == nil {
-		creds = insecure.NewCredentials()
+	creds := insecure.NewCredentials()
+	if t.TLS != nil {
+		creds = &changingTLS{credentials.NewTLS(t.TLS()), t.TLS}
+	}
+	id := self.ID
+	if id == "" {
+		id = self.Addr
+	}
+	if id == "" && t.Cluster == "" {
+		return nil, errors.New("peergrpc: Transport.Cluster and the node's ID are both empty: the peer could not tell who asks")
 	}
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
@@ -69,6 +83,17 @@ func (t *Transport) New(self, peer geecache.Peer, addr string) (geecache.PeerCli
 			grpc.MaxCallRecvMsgSize(maxResponse(maxValue)),
 		),
 	}
+	var shown *tokens
+	if t.Secrets != nil {
+		_, expect, ok := strings.Cut(peer.ID, "://")
+		if !ok {
+			expect = peer.ID
+		}
+		shown = newTokens(&geecache.Credentials{
+			Secrets: t.Secrets, Cluster: t.Cluster, Self: id, Expect: expect, Version: t.Version,
+		}, addr, t.TLS)
+		options = append(options, grpc.WithPerRPCCredentials(shown), grpc.WithContextDialer(shown.dial))
+	}
 	// "passthrough" leaves the name to the dialer, which looks it up each time
 	// it connects: a peer that comes back under another address is found.
 	conn, err := grpc.NewClient("passthrough:///"+addr, options...)
@@ -81,18 +106,13 @@ func (t *Transport) New(self, peer geecache.Peer, addr string) (geecache.PeerCli
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("peergrpc: peer %s: %w", addr, err), conn.Close())
 	}
-	id := self.ID
-	if id == "" {
-		id = self.Addr
-	}
-	if id == "" && t.Cluster == "" {
-		return nil, errors.Join(errors.New("peergrpc: Transport.Cluster and the node's ID are both empty: the peer could not tell who asks"), conn.Close(), pings.Close())
-	}
-	return newClient(conn, pings, peer, addr, timings, metadata.Pairs(
+	c := newClient(conn, pings, peer, addr, timings, metadata.Pairs(
 		MetadataCluster, url.PathEscape(t.Cluster),
 		MetadataNode, url.PathEscape(id),
 		MetadataVersion, url.PathEscape(t.Version),
-	)), nil
+	))
+	c.tokens = shown
+	return c, nil
 }
 
 // timings returns the timings with their defaults.

@@ -60,11 +60,12 @@ var (
 		{"internal/listen", []string{"internal/socket"}, nil},
 		{"internal/socket", nil, nil},
 		{"internal/memory", nil, nil},
+		{"internal/trust", nil, nil},
 		{"internal/plain", nil, nil},
 		{"internal/loadgen", core, []string{anything}},
 		{"internal/web", []string{"geecache"}, []string{anything}},
 		{"internal/registries", []string{"geecache", "registry", "registry/*", "internal/ecstask"}, []string{anything}},
-		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/plain"}, core...), []string{anything}},
+		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
 		{"internal/envbench", append([]string{"internal/loadgen"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*"}, core...), []string{anything}},
 

@@ -63,6 +63,7 @@ func failed(err error) error {
 
 // clientFlags are the flags of all commands that ask a running node.
 type clientFlags struct {
+	trustFlags
 	addr    string
 	timeout time.Duration
 	json    bool
@@ -73,6 +74,7 @@ func (f *clientFlags) register(cmd *cobra.Command, timeout time.Duration) {
 	flags.StringVar(&f.addr, "addr", defaultAddr, "host:port of the API server or of any node, or its URL")
 	flags.DurationVar(&f.timeout, "timeout", timeout, "how long to wait for an answer")
 	flags.BoolVar(&f.json, "json", false, "print JSON")
+	f.registerClient(flags)
 }
 
 // client makes the client that the flags ask for.
@@ -80,7 +82,7 @@ func (f *clientFlags) client() (*client, error) {
 	if f.timeout <= 0 {
 		return nil, usagef("--timeout: %v: use a positive duration such as 5s", f.timeout)
 	}
-	return newClient(f.addr, f.timeout)
+	return newClient(f.addr, f.timeout, &f.trustFlags)
 }
 
 // A client asks the HTTP endpoints of one node, and of its peers.
@@ -90,14 +92,21 @@ type client struct {
 	timeout time.Duration
 }
 
-func newClient(addr string, timeout time.Duration) (*client, error) {
+func newClient(addr string, timeout time.Duration, trusted *trustFlags) (*client, error) {
+	if trusted.tls.Given() && !strings.Contains(addr, "://") {
+		addr = "https://" + addr
+	}
 	base, err := parseAddr(addr)
 	if err != nil {
 		return nil, usagef("--addr: %w", err)
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.Proxy = nil // nodes are asked directly, wherever the user's proxy is
-	return &client{base: *base, http: &http.Client{Transport: t}, timeout: timeout}, nil
+	rt, err := trusted.transport(t)
+	if err != nil {
+		return nil, &usageError{err}
+	}
+	return &client{base: *base, http: &http.Client{Transport: rt}, timeout: timeout}, nil
 }
 
 // parseAddr understands host:port, :port and URLs of a scheme and a host.

@@ -162,6 +162,7 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 	defer runtime.UnlockOSThread()
 
 	s := newSupervisor(exe, cmd.ErrOrStderr(), f.logFormat.value == "text")
+	s.secure = f.tls.Given()
 	nodes, api := addrs[:f.nodes], addrs[f.nodes]
 	common := append(f.nodeArgs(cmd.Flags()), "--peers="+strings.Join(nodes, ","))
 	if limit := node.MemoryShare(int64(f.memoryLimit), len(addrs)); limit > 0 {
@@ -229,11 +230,19 @@ type memberJSON struct {
 	PID  int    `json:"pid"`
 }
 
+// scheme begins the URLs of the processes.
+func (f *clusterFlags) scheme() string {
+	if f.tls.Given() {
+		return "https://"
+	}
+	return "http://"
+}
+
 // announce says that all are ready, and what to do with them.
 func (f *clusterFlags) announce(out io.Writer, s *supervisor, took time.Duration) error {
 	var members []memberJSON
 	for _, c := range s.children {
-		members = append(members, memberJSON{Name: c.name, ID: c.addr, Addr: c.addr, URL: "http://" + c.addr, PID: c.cmd.Process.Pid})
+		members = append(members, memberJSON{Name: c.name, ID: c.addr, Addr: c.addr, URL: f.scheme() + c.addr, PID: c.cmd.Process.Pid})
 	}
 	nodes, api := members[:len(members)-1], members[len(members)-1]
 	if f.json {

@@ -51,7 +51,7 @@ func newHealthCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&addr, "addr", "", "host:port of the node")
+	cmd.Flags().StringVar(&addr, "addr", "", "host:port of the node, with https:// before it if it serves TLS")
 	cmd.Flags().BoolVar(&ready, "ready", false, "ask whether it should be sent requests")
 	cmd.Flags().DurationVar(&timeout, "timeout", 2*time.Second, "how long to wait for an answer")
 	return cmd
@@ -78,11 +78,16 @@ func localAddr(getenv func(string) string) string {
 
 // askHealth returns what the node says, or an error if that is not 200.
 func askHealth(ctx context.Context, addr, path string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	client, scheme := localClient(os.Getenv(envName("tls-cert")) != "")
+	if before, rest, ok := strings.Cut(addr, "://"); ok {
+		client, scheme = localClient(before == "https")
+		addr = rest
+	}
+	client.Timeout = 0 // the context has it
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+addr+path, nil)
 	if err != nil {
 		return "", usagef("--addr is %q: use host:port", addr)
 	}
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}} // no proxy
 	resp, err := client.Do(req)
 	if err != nil {
 		return "", fmt.Errorf("health: %w", err)

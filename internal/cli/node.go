@@ -44,10 +44,13 @@ const nodeExample = `  geecache node --port 8001 --peers 127.0.0.1:8001,127.0.0.
 const (
 	defaultPort    = 8001
 	defaultAPIPort = 9999
+
+	defaultAdminPort = 8081
 )
 
 // cacheFlags are the flags of whatever starts cache nodes.
 type cacheFlags struct {
+	trustFlags
 	source, query        string
 	groups               []string
 	memoryLimit          bytesValue
@@ -99,6 +102,7 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.handoffTime, "handoff-time", 5*time.Second, "for how long")
 	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
 	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
+	f.trustFlags.register(flags)
 	flags.Var(&f.logFormat, "log-format", "text or json")
 	flags.Var(&f.logLevel, "log-level", "debug, info, warn or error")
 }
@@ -164,7 +168,8 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout, SlowAfter: f.slowAfter},
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
-		API:    node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
+		API:        node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
+		SecretFile: f.secretFile, Secret: f.secretOfEnv(), TLS: f.tls, APITokenFile: f.apiTokenFile,
 		Logger: log,
 	}
 }
@@ -191,6 +196,8 @@ type nodeFlags struct {
 	api                 bool
 	role                choiceValue
 	insecure            bool
+	adminListen         listenValue
+	adminTokenFile      string
 }
 
 // forRegistries reports whether a variable stands for no flag, and has a meaning.
@@ -244,7 +251,9 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.Var(&f.apiListen, "api-listen", "where --api serves")
 	flags.StringVar(&f.zone, "zone", "", "where the node runs, e.g. an availability zone")
 	flags.Float64Var(&f.weight, "weight", 1, "the node's share of the keys, relative to others")
-	flags.BoolVar(&f.insecure, "insecure", false, "allow to listen beyond this machine without TLS: whoever reaches the port can read every value")
+	flags.Var(&f.adminListen, "admin-listen", "where /metrics, /statusz, /topz and pprof are served, and nowhere else then")
+	flags.StringVar(&f.adminTokenFile, "admin-token-file", "", "file of a token that /metrics, /statusz, /topz and pprof take; a second line is accepted too")
+	flags.BoolVar(&f.insecure, "insecure", false, "allow to listen beyond this machine without a secret or --tls-ca: whoever reaches the port can read every value")
 	f.cacheFlags.register(flags)
 	completeChoices(cmd, "role", f.role.choices...)
 	completeChoices(cmd, "protocol", f.protocol.choices...)
@@ -282,6 +291,10 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 	}
 	cfg.Advertise, cfg.ID, cfg.Cluster, cfg.Zone, cfg.Weight = f.advertise, f.id, f.cluster, f.zone, f.weight
 	cfg.Peers, cfg.Registry, cfg.Insecure = f.peers, f.registry, f.insecure
+	cfg.AdminTokenFile = f.adminTokenFile
+	if f.adminListen != "" {
+		cfg.AdminListen = f.adminListen.withPort(defaultAdminPort)
+	}
 	if f.api {
 		cfg.APIListen = f.apiListen.withPort(defaultAPIPort)
 	}

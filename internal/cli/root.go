@@ -80,6 +80,7 @@ func newRootCommand() *cobra.Command {
 		newRingCommand(),
 		newStatsCommand(),
 		newTopCommand(),
+		newCertCommand(),
 		newSlowDBCommand(),
 		newLoadCommand(),
 		newVersionCommand(),

@@ -26,6 +26,7 @@ type supervisor struct {
 	exe      string
 	out      *prefixer
 	prefixed bool
+	secure   bool // the processes serve TLS
 	children []*child
 	ended    chan *child // each is sent once
 	running  int
@@ -76,11 +77,11 @@ func (s *supervisor) start(name, addr string, api bool, env, args []string) erro
 func (s *supervisor) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: time.Second}
+	client, scheme := localClient(s.secure)
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
 	for _, c := range s.children {
-		for !ready(ctx, client, c.addr) {
+		for !ready(ctx, client, scheme+c.addr) {
 			select {
 			case <-t.C:
 			case <-c.done: // it is told of elsewhere
@@ -93,8 +94,8 @@ func (s *supervisor) awaitReady(ctx context.Context) error {
 	return nil
 }
 
-func ready(ctx context.Context, client *http.Client, addr string) bool {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/readyz", nil)
+func ready(ctx context.Context, client *http.Client, url string) bool {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
 	if err != nil {
 		return false
 	}

@@ -174,6 +174,7 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 			env[name] = value
 		}
 	}
+	delete(env, secretEnv)
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
@@ -199,7 +200,10 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 	return unknown, err
 }
 
-// withoutFlags returns the environment without the variables that stand for flags.
+// withoutFlags returns the environment without the variables that stand for flags;
+// the secret is none.
 func withoutFlags(environ []string) []string {
-	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool { return strings.HasPrefix(e, envPrefix) })
+	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool {
+		return strings.HasPrefix(e, envPrefix) && !strings.HasPrefix(e, secretEnv+"=")
+	})
 }

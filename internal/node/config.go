@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/internal/trust"
 )
 
 // A Config says what process to run. Its zero value is a node alone on
@@ -85,7 +86,26 @@ type Config struct {
 	// geecache.ProtocolVersion; see there for the others.
 	ProtocolVersion string
 
-	// Insecure allows to listen beyond loopback.
+	// SecretFile holds the cluster's secret, one a line if there are several; the
+	// first one proves, all are accepted. Secret is the same by itself, for those
+	// who have no file. The file is read again when it has changed.
+	SecretFile, Secret string
+
+	// TLS names the files of the process's certificate, which serves all its
+	// ports and is shown to peers. With a CA, clients' certificates are verified,
+	// and are credentials. The files are read again when they have changed.
+	TLS trust.TLSFiles
+
+	// APITokenFile holds the tokens of which the API asks one, one a line, and
+	// AdminTokenFile those of the operators' endpoints.
+	APITokenFile, AdminTokenFile string
+
+	// AdminListen is where /metrics, /statusz, /topz and pprof are served, on no
+	// other port then, "host:port". Empty: on the other ports, without pprof.
+	AdminListen string
+
+	// Insecure allows to listen beyond loopback without a secret and without
+	// verified certificates.
 	Insecure bool
 
 	// Timings says when a peer counts as dead.
@@ -181,7 +201,7 @@ func unspecified(host string) bool {
 // as a flag, and the remedy.
 func (c Config) Validate() error {
 	for _, a := range []struct{ name, addr string }{
-		{"--listen", c.Listen}, {"--advertise", c.Advertise}, {"--api-listen", c.APIListen},
+		{"--listen", c.Listen}, {"--advertise", c.Advertise}, {"--api-listen", c.APIListen}, {"--admin-listen", c.AdminListen},
 	} {
 		if err := checkAddr(a.name, a.addr); err != nil {
 			return err
@@ -217,6 +237,17 @@ func (c Config) Validate() error {
 			return err
 		}
 	}
+	if err := c.TLS.Validate(); err != nil {
+		return err
+	}
+	if c.Secret != "" {
+		if c.SecretFile != "" {
+			return fmt.Errorf("--secret-file and GEECACHE_SECRET: leave one of them out")
+		}
+		if _, err := trust.ParseSecrets(c.Secret); err != nil {
+			return fmt.Errorf("GEECACHE_SECRET: %w", err)
+		}
+	}
 	if err := c.checkExposure(); err != nil {
 		return err
 	}
@@ -247,23 +278,43 @@ func checkAddr(name, addr string) error {
 	return nil
 }
 
-// checkExposure refuses to serve other machines, unless told to.
+// hasSecret reports whether the cluster has a secret.
+func (c Config) hasSecret() bool { return c.SecretFile != "" || c.Secret != "" }
+
+// checkExposure refuses to serve other machines what strangers could have, unless
+// told to.
 func (c Config) checkExposure() error {
 	if c.Insecure {
 		return nil
 	}
-	for _, a := range []struct{ name, addr string }{{"--listen", c.Listen}, {"--api-listen", c.APIListen}} {
-		if a.addr == "" {
+	nodes, client := c.hasSecret() || c.TLS.CA != "", c.Role == geecache.RoleClient
+	api := c.APITokenFile != "" || c.TLS.CA != ""
+	for _, a := range []struct {
+		name, addr string
+		guarded    bool
+		remedy     string
+	}{
+		{"--listen", c.Listen, nodes && (!client || api), "--secret-file or --tls-ca"},
+		{"--api-listen", c.APIListen, api, "--api-token-file or --tls-ca"},
+		{"--admin-listen", c.AdminListen, nodes || c.AdminTokenFile != "", "--admin-token-file or --tls-ca"},
+	} {
+		if a.addr == "" || a.guarded || loopback(a.addr) {
 			continue
 		}
-		host, _, _ := net.SplitHostPort(a.addr)
-		if ip := net.ParseIP(host); strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback() {
-			continue
+		if client && nodes && a.name == "--listen" {
+			a.remedy = "--api-token-file or --tls-ca"
 		}
 		return fmt.Errorf("%s %s can be reached from other machines, and whoever reaches it can read every value: "+
-			"listen on 127.0.0.1, or allow it with --insecure", a.name, a.addr)
+			"keep strangers out with %s, listen on 127.0.0.1, or allow it with --insecure", a.name, a.addr, a.remedy)
 	}
 	return nil
+}
+
+// loopback reports whether an address is of this machine alone.
+func loopback(addr string) bool {
+	host, _, _ := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // ParsePeer reads a peer from its text form: "host:port", "scheme://host:port"

@@ -8,9 +8,10 @@ import (
 // newGRPC returns the gRPC server of a node's port.
 func newGRPC(n *geecache.Node, cfg Config) (*peergrpc.Server, error) {
 	return peergrpc.NewServer(n, peergrpc.Options{
-		Check:  n.CheckPeer,
-		Report: n.ReportServed,
-		Logger: cfg.Logger,
+		Check:     n.CheckPeer,
+		Authorize: n.AuthorizeToken,
+		Report:    n.ReportServed,
+		Logger:    cfg.Logger,
 
 		MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 	})

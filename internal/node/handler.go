@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/geecache/geecache/geecache"
@@ -20,9 +21,13 @@ import (
 //	/metrics  for Prometheus
 //	/statusz  identity, view, groups and counters, as JSON
 //	/topz     the keys that are hit most, as JSON; ?n=20&group=NAME
+//
+// With a port of their own for operators, the last three are there alone, and
+// /debug/pprof/ too. Only the first two are for strangers.
 type handler struct {
-	p   *Process
-	api *API // nil: not on this port
+	p     *Process
+	api   *API // nil: not on this port
+	admin bool // this is the operators' port
 }
 
 // ServeHTTP implements http.Handler. The switch is one comparison for most
@@ -30,10 +35,22 @@ type handler struct {
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if h.api != nil && IsAPI(path) {
+		if !h.p.allowsAPI(r) {
+			refuseToken(w, errNoAPIToken)
+			return
+		}
+		if err := h.p.node.Refused(); err != nil {
+			refuse(w, http.StatusServiceUnavailable, geecache.CodeOf(err), err.Error())
+			return
+		}
 		h.api.ServeHTTP(w, r)
 		return
 	}
-	if peergrpc.IsGRPC(r) {
+	if path == "/_geecache/" && r.Header.Get("Upgrade") == "" { // a token is wanted
+		h.p.node.ServeHTTP(w, r)
+		return
+	}
+	if !h.admin && peergrpc.IsGRPC(r) {
 		h.p.grpc.ServeHTTP(w, r)
 		return
 	}
@@ -43,24 +60,49 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		serve = h.serveHealth
 	case "/readyz":
 		serve = h.serveReady
-	case "/metrics":
-		serve = h.p.metrics.ServeHTTP
-	case "/statusz":
-		serve = h.serveStatus
-	case "/topz":
-		serve = h.serveTop
 	default:
-		refuse(w, http.StatusNotFound, geecache.CodeBadRequest, h.directory())
-		return
+		if serve = h.operators(path); serve == nil {
+			refuse(w, http.StatusNotFound, geecache.CodeBadRequest, h.directory())
+			return
+		}
+		if err := h.p.allowsAdmin(r, h.admin); err != nil {
+			refuseToken(w, err)
+			return
+		}
 	}
 	if allow(w, r, http.MethodGet, http.MethodHead) {
 		serve(w, r)
 	}
 }
 
+// operators returns what serves a path that is for operators, nil if there is no
+// such path here.
+func (h handler) operators(path string) func(http.ResponseWriter, *http.Request) {
+	if h.p.cfg.AdminListen != "" && !h.admin {
+		return nil
+	}
+	switch {
+	case path == "/metrics":
+		return h.p.metrics.ServeHTTP
+	case path == "/statusz":
+		return h.serveStatus
+	case path == "/topz":
+		return h.serveTop
+	case h.admin && strings.HasPrefix(path, "/debug/pprof/"):
+		return servePprof
+	}
+	return nil
+}
+
 // directory says what is here.
 func (h handler) directory() string {
-	const ops = "/healthz, /readyz, /metrics, /statusz and /topz"
+	ops := "/healthz, /readyz, /metrics, /statusz and /topz"
+	switch {
+	case h.admin:
+		return "nothing is here: there are " + ops + ", and /debug/pprof/"
+	case h.p.cfg.AdminListen != "":
+		ops = "/healthz and /readyz"
+	}
 	if h.api != nil {
 		return "nothing is here: there are /api?key=K, /api/batch, /api/explain, " + ops
 	}

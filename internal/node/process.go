@@ -27,6 +27,8 @@ const (
 	idleTimeout       = 2 * time.Minute
 	writeTimeout      = 2 * time.Minute
 	maxAPIConns       = 16384
+	maxAdminConns     = 256
+	readyEvery        = 100 * time.Millisecond
 )
 
 // A Process is a running node or API server. It is safe for concurrent use.
@@ -44,10 +46,14 @@ type Process struct {
 	choice    *registries.Choice // nil without a registry
 	collector *metrics.Collector
 
+	doors doors
+
 	listener net.Listener // of the API; nil if it is not served
 	server   *http.Server
+	admin    *http.Server // on a port of its own; nil if there is none
 	wg       sync.WaitGroup
 	endGuard context.CancelFunc // nil if the guard does not run
+	endWait  context.CancelFunc // nil if nothing waits for the node to serve
 
 	stopOnce sync.Once
 	stopErr  error
@@ -130,6 +136,9 @@ func newProcess(ctx context.Context, cfg Config, choice *registries.Choice, main
 // build makes the process's parts. main is the node's listener.
 func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	cfg := p.cfg
+	if p.doors, err = openDoors(cfg); err != nil {
+		return err
+	}
 	if limit := cfg.memoryLimit(); limit > 0 {
 		cfg.shareOut(limit)
 		p.guard = newGuard(limit, maxValue(cfg))
@@ -154,7 +163,8 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	p.node, err = geecache.New(geecache.Config{
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
 		Role: cfg.Role, Zone: cfg.Zone, Weight: cfg.Weight, Peers: cfg.Peers,
-		Handler: onNode, Insecure: cfg.Insecure, Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
+		Handler: onNode, Insecure: cfg.Insecure, Secrets: p.doors.secrets,
+		TLS: p.doors.server(), GetClientTLS: p.doors.client(), Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
 		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MemoryShort: p.guard.short,
 		Dynamic:      cfg.Dynamic || p.choice != nil && !p.choice.Listed(),
 		HandoffBytes: cfg.HandoffBytes, HandoffTime: cfg.HandoffTime, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
@@ -166,7 +176,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		},
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
-				Cluster: clusterOf(cfg), Version: protocolOf(cfg), Timings: cfg.Timings,
+				Cluster: clusterOf(cfg), Version: protocolOf(cfg), Secrets: p.doors.secrets, TLS: p.doors.client(), Timings: cfg.Timings,
 				MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 			},
 		},
@@ -231,6 +241,7 @@ func (p *Process) newServer(onNode *handler) *http.Server {
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+	protocols.SetHTTP2(p.doors.tls != nil)
 	protocols.SetUnencryptedHTTP2(true)
 	return &http.Server{
 		Handler:           h,
@@ -258,11 +269,17 @@ func (p *Process) start(ctx context.Context) error {
 		p.wg.Go(func() { g.run(ctx) })
 		p.log.Info("memory is limited", "limit", g.limit, "gomemlimit", debug.SetMemoryLimit(-1), "caches", p.cacheBytes())
 	}
+	if err := p.serveAdmin(); err != nil {
+		return err
+	}
 	if p.server != nil {
 		l := listen.New(p.listener, maxAPIConns)
-		l.SetEarly(listen.Early{Answer: p.api.answerPlain, Whole: plain.Whole, Idle: idleTimeout, Write: writeTimeout})
+		if !p.doors.api.Asks() && p.doors.tls == nil {
+			l.SetEarly(listen.Early{Answer: p.api.answerPlain, Whole: plain.Whole, Idle: idleTimeout, Write: writeTimeout})
+		}
+		served := p.doors.wrap(l)
 		p.wg.Go(func() {
-			if err := p.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			if err := p.server.Serve(served); !errors.Is(err, http.ErrServerClosed) {
 				p.log.Error("the API is served no more", "err", err)
 			}
 		})
@@ -276,9 +293,13 @@ func (p *Process) start(ctx context.Context) error {
 	if p.found != nil && p.cfg.Role == geecache.RoleNode { // nobody asks a client for anything
 		p.found.register()
 	}
-	p.grpc.SetServing(true)
+	p.serveGRPC()
 	if p.api != nil {
-		p.log.Info("the API is served", "url", "http://"+p.APIAddr()+"/api?key=")
+		scheme := "http://"
+		if p.doors.tls != nil {
+			scheme = "https://"
+		}
+		p.log.Info("the API is served", "url", scheme+p.APIAddr()+"/api?key=")
 	}
 	return nil
 }
@@ -294,6 +315,56 @@ func (p *Process) follow(ctx context.Context) error {
 	}
 	p.found = follow(ctx, reg, p.node, p.log)
 	p.collector.WatchRegistry(p.found.metrics)
+	return nil
+}
+
+// serveGRPC makes the health service tell that the node serves, once it does: a
+// node that its peers refuse may never.
+func (p *Process) serveGRPC() {
+	if p.node.Ready() {
+		p.grpc.SetServing(true)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.endWait = cancel
+	p.wg.Go(func() {
+		t := time.NewTicker(readyEvery)
+		defer t.Stop()
+		for !p.node.Ready() {
+			select {
+			case <-t.C:
+			case <-ctx.Done():
+				return
+			}
+		}
+		p.grpc.SetServing(true)
+	})
+}
+
+// serveAdmin opens the operators' own port, if there is to be one.
+func (p *Process) serveAdmin() error {
+	if p.cfg.AdminListen == "" {
+		return nil
+	}
+	l, err := open("--admin-listen", p.cfg.AdminListen)
+	if err != nil {
+		return err
+	}
+	p.admin = &http.Server{
+		Handler:           &handler{p: p, admin: true},
+		MaxHeaderBytes:    maxHeaderBytes,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		IdleTimeout:       idleTimeout,
+		ErrorLog:          slog.NewLogLogger(p.log.Handler(), slog.LevelDebug),
+	}
+	p.log.Info("operators' endpoints are served", "addr", l.Addr().String())
+	served := p.doors.wrap(listen.New(l, maxAdminConns))
+	p.wg.Go(func() {
+		if err := p.admin.Serve(served); !errors.Is(err, http.ErrServerClosed) {
+			p.log.Error("operators' endpoints are served no more", "err", err)
+		}
+	})
 	return nil
 }
 
@@ -325,6 +396,9 @@ func (p *Process) APIAddr() string {
 // off, and told as an error.
 func (p *Process) Stop(ctx context.Context) error {
 	p.stopOnce.Do(func() {
+		if p.endWait != nil {
+			p.endWait()
+		}
 		p.grpc.SetServing(false)
 		err := p.node.Drain(ctx) // tells the peers, and then the registry
 		if p.server != nil {
@@ -343,12 +417,17 @@ func (p *Process) Stop(ctx context.Context) error {
 // close closes everything at once. It is for a process that has been drained,
 // or never came to be.
 func (p *Process) close() error {
-	if p.endGuard != nil {
-		p.endGuard()
+	for _, end := range []context.CancelFunc{p.endGuard, p.endWait} {
+		if end != nil {
+			end()
+		}
 	}
 	var errs []error
 	if p.server != nil {
 		errs = append(errs, p.server.Close())
+	}
+	if p.admin != nil {
+		errs = append(errs, p.admin.Close())
 	}
 	if p.listener != nil {
 		if err := p.listener.Close(); !errors.Is(err, net.ErrClosed) {
