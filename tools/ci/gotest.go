@@ -16,6 +16,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // fuzzTime is how long each fuzz target looks for new inputs. Its seeds run as
@@ -59,24 +60,100 @@ func servers(ctx context.Context, w *workspace) error {
 	return nil
 }
 
-func fuzz(ctx context.Context, w *workspace) error {
-	files, err := w.files(func(p string) bool { return strings.HasSuffix(p, "_test.go") && !strings.HasPrefix(p, "tools/") })
+// The decoders of what comes from the network are fuzzed for longer, several at a
+// time: together they take a few minutes.
+const (
+	decoderTime     = "60s"
+	decodersAtATime = 6
+)
+
+// decoders are the directories whose fuzz targets read what comes from the network.
+var decoders = []string{"geecache", "peergrpc", "internal/node", "internal/plain", "registry/gossip"}
+
+// A target is a fuzz target.
+type target struct{ file, name string }
+
+// command returns the arguments of go that run it.
+func (t target) command(long string) []string {
+	return []string{"test", "-vet=off", "-run=^$", "-fuzz=^" + t.name + "$", "-fuzztime=" + long, "./" + path.Dir(t.file)}
+}
+
+// targets returns the fuzz targets in the files that keep accepts.
+func targets(w *workspace, keep func(file string) bool) ([]target, error) {
+	files, err := w.files(func(p string) bool {
+		return strings.HasSuffix(p, "_test.go") && !strings.HasPrefix(p, "tools/") && keep(p)
+	})
 	if err != nil {
-		return err
+		return nil, err
 	}
+	var found []target
 	for _, f := range files {
 		src, err := os.ReadFile(w.path(f))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, m := range fuzzTarget.FindAllSubmatch(src, -1) {
-			args := []string{"test", "-vet=off", "-run=^$", "-fuzz=^" + string(m[1]) + "$", "-fuzztime=" + fuzzTime, "./" + path.Dir(f)}
-			if err := w.do(ctx, ".", "go", args...); err != nil {
-				return fmt.Errorf("%s: %s: %w", f, m[1], err)
-			}
+			found = append(found, target{f, string(m[1])})
+		}
+	}
+	return found, nil
+}
+
+func fuzz(ctx context.Context, w *workspace) error {
+	all, err := targets(w, func(string) bool { return true })
+	if err != nil {
+		return err
+	}
+	for _, t := range all {
+		if err := w.do(ctx, ".", "go", t.command(fuzzTime)...); err != nil {
+			return fmt.Errorf("%s: %s: %w", t.file, t.name, err)
 		}
 	}
 	return nil
+}
+
+// fuzzDecoders runs the targets that read what comes from the network. Each has
+// one worker, and its output is printed when it has ended.
+func fuzzDecoders(ctx context.Context, w *workspace) error {
+	all, err := targets(w, func(f string) bool { return slices.Contains(decoders, path.Dir(f)) })
+	if err != nil {
+		return err
+	}
+	var mu sync.Mutex // guards w.out and errs
+	var errs []error
+	var wg sync.WaitGroup
+	slots := make(chan struct{}, decodersAtATime)
+	for _, t := range all {
+		slots <- struct{}{}
+		wg.Go(func() {
+			defer func() { <-slots }()
+			args := append(t.command(decoderTime), "-parallel=1")
+			var out bytes.Buffer
+			cmd := w.command(ctx, ".", "go", args...)
+			cmd.Stdout, cmd.Stderr = &out, &out
+			err := cmd.Run()
+			mu.Lock()
+			defer mu.Unlock()
+			w.announce(".", nil, "go", args)
+			if err != nil {
+				_, _ = out.WriteTo(w.out)
+				errs = append(errs, fmt.Errorf("%s: %s: %w", t.file, t.name, err))
+				return
+			}
+			fmt.Fprintln(w.out, lastLine(out.String()))
+		})
+	}
+	wg.Wait()
+	if len(all) == 0 {
+		return errors.New("no fuzz target was found: the walk is broken")
+	}
+	return errors.Join(errs...)
+}
+
+// lastLine returns the last line of a text.
+func lastLine(text string) string {
+	text = strings.TrimSpace(text)
+	return text[strings.LastIndexByte(text, '\n')+1:]
 }
 
 // race runs every test, and sees to it that none is skipped: what skips under

@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race", "sockets",
+			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race", "sockets", "decoders",
 		}},
 	}
 }
@@ -55,6 +55,7 @@ func allSteps() []step {
 		{"benchmarks", "the module of benchmarks: vet, staticcheck, its tests, and that its documents are what the results generate", "mend benchmarks/, or run make bench-report; no time is asserted there", benchmarks},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
+		{"decoders", "the fuzz targets that read what comes from the network, 60 s each", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzzDecoders},
 		{"race", "all tests, with the race detector, in random order", "mend what fails, or give a test that skips what it needs; -shuffle=N with the number printed repeats an order", race},
 		{"sockets", "the tests of all that talks over the network, built as for users: with the race detector it reads and writes in another way", "mend what fails; -shuffle=N with the number printed repeats an order", sockets},
 		{"unit", "all tests that need only Go", "mend what fails; -shuffle=N with the number printed repeats an order", unit},
