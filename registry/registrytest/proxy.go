@@ -6,7 +6,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -17,13 +16,14 @@ type Proxy struct {
 	Addr string // where clients reach it: "127.0.0.1:port"
 
 	upstream string
-	delay    atomic.Int64 // nanoseconds
 	ctx      context.Context
 	running  sync.WaitGroup
 
-	mu    sync.Mutex // guards what follows
-	down  bool
-	conns map[net.Conn]bool // of clients
+	mu      sync.Mutex // guards what follows
+	delay   time.Duration
+	changed chan struct{} // closed when delay changes
+	down    bool
+	conns   map[net.Conn]bool // of clients
 }
 
 // NewProxy starts a proxy before a server's "host:port", which need not answer yet.
@@ -32,7 +32,7 @@ func NewProxy(t testing.TB, upstream string) *Proxy {
 	t.Helper()
 	tcp, udp := listenBoth(t)
 	ctx, cancel := context.WithCancel(context.Background())
-	p := &Proxy{Addr: tcp.Addr().String(), upstream: upstream, ctx: ctx, conns: map[net.Conn]bool{}}
+	p := &Proxy{Addr: tcp.Addr().String(), upstream: upstream, ctx: ctx, changed: make(chan struct{}), conns: map[net.Conn]bool{}}
 	p.running.Go(func() { p.serveTCP(tcp) })
 	p.running.Go(func() { p.serveUDP(udp) })
 	t.Cleanup(func() {
@@ -71,8 +71,40 @@ func FreeAddr(t testing.TB) string {
 	return tcp.Addr().String()
 }
 
-// SetDelay makes all answers from now on arrive d later than they would.
-func (p *Proxy) SetDelay(d time.Duration) { p.delay.Store(int64(d)) }
+// SetDelay makes all answers from now on arrive d later than they would, and those that
+// wait already no later than that.
+func (p *Proxy) SetDelay(d time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.delay = d
+	close(p.changed)
+	p.changed = make(chan struct{})
+}
+
+// An answer is a piece of one, and when it came.
+type answer struct {
+	data []byte
+	came time.Time
+}
+
+// due waits until the answer may go on, and reports whether it still can.
+func (p *Proxy) due(ctx context.Context, a answer) bool {
+	for {
+		p.mu.Lock()
+		delay, changed := p.delay, p.changed
+		p.mu.Unlock()
+		timer := time.NewTimer(time.Until(a.came.Add(delay)))
+		select {
+		case <-timer.C:
+			return ctx.Err() == nil
+		case <-changed:
+			timer.Stop()
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+	}
+}
 
 // SetDown makes the server look as if it were down: what is open is cut off, and
 // nothing is answered until that ends.
@@ -134,14 +166,14 @@ func (p *Proxy) pipe(client net.Conn) {
 		defer cancel()
 		_, _ = io.Copy(server, client)
 	})
-	chunks := make(chan chunk, 1024)
+	answers := make(chan answer, 1024)
 	wg.Go(func() {
 		defer cancel()
-		for c := range chunks {
-			if !c.wait(ctx) {
+		for a := range answers {
+			if !p.due(ctx, a) {
 				continue
 			}
-			if _, err := client.Write(c.data); err != nil {
+			if _, err := client.Write(a.data); err != nil {
 				cancel()
 			}
 		}
@@ -150,31 +182,14 @@ func (p *Proxy) pipe(client net.Conn) {
 		buf := make([]byte, 32<<10)
 		n, err := server.Read(buf)
 		if n > 0 {
-			chunks <- chunk{buf[:n], time.Now().Add(time.Duration(p.delay.Load()))}
+			answers <- answer{buf[:n], time.Now()}
 		}
 		if err != nil {
 			break
 		}
 	}
-	close(chunks)
+	close(answers)
 	wg.Wait()
-}
-
-// A chunk is part of an answer, and when it is due.
-type chunk struct {
-	data []byte
-	due  time.Time
-}
-
-func (c chunk) wait(ctx context.Context) bool {
-	timer := time.NewTimer(time.Until(c.due))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return ctx.Err() == nil
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // serveUDP asks the server each question from a socket of its own.
@@ -189,26 +204,26 @@ func (p *Proxy) serveUDP(l net.PacketConn) {
 		}
 		question := append([]byte(nil), buf[:n]...)
 		p.running.Go(func() {
-			if answer, ok := p.ask(question); ok && !p.isDown(nil) && answer.wait(p.ctx) {
-				_, _ = l.WriteTo(answer.data, client)
+			if a, ok := p.ask(question); ok && !p.isDown(nil) && p.due(p.ctx, a) {
+				_, _ = l.WriteTo(a.data, client)
 			}
 		})
 	}
 }
 
-func (p *Proxy) ask(question []byte) (answer chunk, ok bool) {
+func (p *Proxy) ask(question []byte) (a answer, ok bool) {
 	server, err := net.Dial("udp", p.upstream)
 	if err != nil {
-		return chunk{}, false
+		return answer{}, false
 	}
 	defer server.Close()
 	unblock := context.AfterFunc(p.ctx, func() { _ = server.Close() })
 	defer unblock()
 	_ = server.SetDeadline(time.Now().Add(promptly))
 	if _, err := server.Write(question); err != nil {
-		return chunk{}, false
+		return answer{}, false
 	}
 	buf := make([]byte, 64<<10)
 	n, err := server.Read(buf)
-	return chunk{buf[:n], time.Now().Add(time.Duration(p.delay.Load()))}, err == nil
+	return answer{buf[:n], time.Now()}, err == nil
 }
