@@ -224,6 +224,11 @@ func (p *process) url(path string) string { return "http://" + p.addr + path }
 // status is what /statusz says, as far as tests read it.
 type status struct {
 	gc.NodeStats
+	Registry struct {
+		Registered bool    `json:"registered"`
+		AgeSeconds float64 `json:"view_age_seconds"`
+		Errors     int64   `json:"errors"`
+	} `json:"registry"`
 	Process struct {
 		PID     int    `json:"pid"`
 		Queries *int64 `json:"source_queries"`
