@@ -195,38 +195,42 @@ func TestRegisterOfAnotherIDRemovesTheFirst(t *testing.T) {
 	}
 }
 
-// A watch whose revisions were compacted away begins anew, without an error.
+// A watch that was cut off, and whose revisions were compacted away in the meantime,
+// begins anew, without an error.
 func TestCompactionIsNoError(t *testing.T) {
 	s := startServer(t, "http")
 	proxy := registrytest.NewProxy(t, s.Addr)
 	c := client(t, clientv3.Config{Endpoints: []string{s.Addr}})
 	direct := open(t, Config{Endpoints: []string{s.Addr}})
-	w := &watch{Registry: direct, yield: func([]registry.Member, error) bool { return true }}
-	conn, err := direct.client(bounded(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var revision int64
-	for range 10 {
-		put, err := c.Put(bounded(t), "other", "x")
-		if err != nil {
-			t.Fatal(err)
-		}
-		revision = put.Header.Revision
-	}
-	if _, err := c.Compact(bounded(t), revision); err != nil {
-		t.Fatal(err)
-	}
-	// As if the list had been of a revision that is gone.
-	events := conn.Watch(bounded(t), w.prefix, clientv3.WithPrefix(), clientv3.WithRev(1))
-	if change := <-events; change.CompactRevision == 0 {
-		t.Fatalf("%+v", change)
-	}
 	if err := direct.Register(bounded(t), member("a")); err != nil {
 		t.Fatal(err)
 	}
-	r := open(t, Config{Endpoints: []string{proxy.Addr}})
-	until(t, r, "a is there", is("a"))
+	r := open(t, Config{Endpoints: []string{proxy.Addr}, Interval: time.Hour}) // it hears of changes by its watch alone
+	views := 0
+	for members, err := range r.Watch(bounded(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if views++; views == 1 {
+			proxy.SetDown(true)
+			if err := direct.Register(bounded(t), member("b")); err != nil {
+				t.Fatal(err)
+			}
+			put, err := c.Put(bounded(t), "other", "x")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := c.Compact(bounded(t), put.Header.Revision); err != nil {
+				t.Fatal(err)
+			}
+			proxy.SetDown(false)
+			continue
+		}
+		if len(members) == 1 && members[0].ID == "b" {
+			return
+		}
+	}
+	t.Errorf("b was not seen in %d views", views)
 }
 
 func TestOtherKeysAndClustersAreNoMembers(t *testing.T) {
