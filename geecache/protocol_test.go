@@ -40,7 +40,7 @@ const switched10 = "HTTP/1.1 101 Switching Protocols\r\n" +
 
 func hello10(id string) func() hello {
 	return func() hello {
-		return hello{Cluster: "shop", ID: id, Version: "1.0", Role: RoleNode, Epoch: 0x9f3c5a1d20b7e644}
+		return hello{Cluster: "shop", ID: id, Version: "1.0", Role: RoleNode, Epoch: 0x9f3c5a1d20b7e644, Zone: "told from 1.1 on"}
 	}
 }
 

@@ -67,7 +67,7 @@ func (h hello) set(header http.Header) {
 	header.Set(headerVersion, escapeHeader(h.version()))
 	header.Set(headerRole, escapeHeader(string(h.Role)))
 	header.Set(headerEpoch, strconv.FormatUint(h.Epoch, 16))
-	if h.Zone != "" {
+	if _, minor, _ := parseVersion(h.version()); h.Zone != "" && minor >= minorLife {
 		header.Set(headerZone, escapeHeader(h.Zone))
 	}
 }

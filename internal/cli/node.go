@@ -32,8 +32,9 @@ in capitals with underscores, such as GEECACHE_CACHE_BYTES. The flag wins.
 The form without a command, geecache -port=8001 -api, is the same with the peers
 127.0.0.1:8001, 8002 and 8003.
 
-On SIGTERM or Ctrl-C the node fails its readiness, tells its peers, finishes
-what is in flight and ends with status 0; a second signal ends it at once.`
+On SIGTERM or Ctrl-C the node fails its readiness, tells its peers, hands what
+is used most over to them, finishes what is in flight and ends with status 0; a
+second signal ends it at once.`
 
 const nodeExample = `  geecache node --port 8001 --peers 127.0.0.1:8001,127.0.0.1:8002
   geecache node --api --source 'postgres://app@db/app' \
