@@ -4,9 +4,12 @@ package e2e
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -16,11 +19,14 @@ import (
 	awscreds "github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 
+	"github.com/miekg/dns"
+
 	"github.com/geecache/geecache/registry/registrytest"
 )
 
 // A finder is a registry for nodes that run as processes.
 type finder struct {
+	kind   string              // as metrics call it
 	url    string              // for --registry
 	within time.Duration       // how soon a node that has registered is in every ring
 	proxy  *registrytest.Proxy // before its server; nil if it has none
@@ -62,16 +68,81 @@ func cloudMap(t *testing.T, variable string) finder {
 	})
 	proxy := registrytest.NewProxy(t, strings.TrimPrefix(endpoint, "http://"))
 	return finder{
-		url:    fmt.Sprintf("cloudmap://%s/nodes?region=us-east-1&endpoint=http://%s", name, proxy.Addr),
+		kind: "cloudmap", url: fmt.Sprintf("cloudmap://%s/nodes?region=us-east-1&endpoint=http://%s", name, proxy.Addr),
 		within: 3 * time.Second, proxy: proxy,
 	}
+}
+
+// etcdServer starts an etcd.
+func etcdServer(t *testing.T) finder {
+	t.Helper()
+	program := registrytest.Program(t, "etcd")
+	addr, peers := registrytest.FreeAddr(t), "http://"+registrytest.FreeAddr(t)
+	s := &registrytest.Server{Path: program, Addr: addr, Args: []string{
+		"--name=test", "--data-dir=" + filepath.Join(t.TempDir(), "data"), "--logger=zap", "--log-level=warn",
+		"--listen-client-urls=http://" + addr, "--advertise-client-urls=http://" + addr,
+		"--listen-peer-urls=" + peers, "--initial-advertise-peer-urls=" + peers, "--initial-cluster=test=" + peers,
+	}}
+	s.Start(t)
+	proxy := registrytest.NewProxy(t, addr)
+	return finder{kind: "etcd", url: "etcd://" + proxy.Addr + "/test", within: time.Second, proxy: proxy}
+}
+
+// dnsServer starts a name server that has an SRV record for each node.
+func dnsServer(t *testing.T) finder {
+	t.Helper()
+	const name, host = "_peers._tcp.cache.test.", "here.cache.test."
+	var mu sync.Mutex // guards ports
+	var ports []uint16
+	answer := func(w dns.ResponseWriter, q *dns.Msg) {
+		mu.Lock()
+		defer mu.Unlock()
+		m := new(dns.Msg).SetReply(q)
+		header := func(name string, kind uint16) dns.RR_Header {
+			return dns.RR_Header{Name: name, Rrtype: kind, Class: dns.ClassINET, Ttl: 1}
+		}
+		switch asked := q.Question[0]; {
+		case asked.Name == name && asked.Qtype == dns.TypeSRV:
+			for _, p := range ports {
+				m.Answer = append(m.Answer, &dns.SRV{Hdr: header(name, dns.TypeSRV), Port: p, Target: host})
+			}
+		case asked.Name == host && asked.Qtype == dns.TypeA:
+			m.Answer = append(m.Answer, &dns.A{Hdr: header(host, dns.TypeA), A: net.IPv4(127, 0, 0, 1)})
+		}
+		_ = w.WriteMsg(m)
+	}
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &dns.Server{PacketConn: conn, Handler: dns.HandlerFunc(answer)}
+	ended := make(chan error, 1)
+	go func() { ended <- srv.ActivateAndServe() }()
+	t.Cleanup(func() {
+		_ = conn.Close()
+		<-ended
+	})
+	proxy := registrytest.NewProxy(t, conn.LocalAddr().String())
+	return finder{kind: "dns", url: "dns+srv:" + name + "?server=" + proxy.Addr, within: 3 * time.Second, proxy: proxy, enter: func(addr string) {
+		_, port, err := net.SplitHostPort(addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, err := strconv.ParseUint(port, 10, 16)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		ports = append(ports, uint16(n))
+	}}
 }
 
 // fileList is a file that somebody keeps.
 func fileList(t *testing.T) finder {
 	name := filepath.Join(t.TempDir(), "peers")
 	var all []string
-	return finder{url: "file:" + name, within: 3 * time.Second, enter: func(addr string) {
+	return finder{kind: "file", url: "file:" + name, within: 3 * time.Second, enter: func(addr string) {
 		all = append(all, addr)
 		next := name + ".next"
 		if err := os.WriteFile(next, []byte(strings.Join(all, "\n")+"\n"), 0o600); err != nil {
@@ -90,6 +161,8 @@ func finders(t *testing.T, test func(t *testing.T, f finder)) {
 		make func(t *testing.T) finder
 	}{
 		{"file", fileList},
+		{"etcd", etcdServer},
+		{"dns", dnsServer},
 		{"cloudmap on MiniStack", func(t *testing.T) finder { return cloudMap(t, "GEECACHE_TEST_MINISTACK") }},
 		{"cloudmap on moto", func(t *testing.T) finder { return cloudMap(t, "GEECACHE_TEST_MOTO") }},
 	} {
@@ -226,7 +299,7 @@ func TestRegistryIsNotOnTheWayOfRequests(t *testing.T) {
 			if err := allFound(nodes); err != nil {
 				t.Errorf("%s, a view has changed: %v", fault.name, err)
 			}
-			if age := nodes[0].metric(t, `geecache_registry_view_age_seconds{registry="cloudmap"}`); age < 3 {
+			if age := nodes[0].metric(t, fmt.Sprintf("geecache_registry_view_age_seconds{registry=%q}", f.kind)); age < 3 {
 				t.Errorf("%s, the metric of the view's age is %v s", fault.name, age)
 			}
 			fault.end()

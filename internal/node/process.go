@@ -309,7 +309,7 @@ func (p *Process) follow(ctx context.Context) error {
 	if p.choice == nil {
 		return nil
 	}
-	reg, err := p.choice.Open(ctx, registries.Options{Port: portOf(p.cfg.Advertise), Logger: p.log})
+	reg, err := p.choice.Open(ctx, registries.Options{Cluster: clusterOf(p.cfg), Port: portOf(p.cfg.Advertise), Logger: p.log})
 	if err != nil {
 		return fmt.Errorf("--registry: %w", err)
 	}

@@ -14,19 +14,32 @@ const Auto = "auto"
 
 // The environment variables that Auto looks at, besides that of ECS.
 const (
+	VariableEtcd     = "GEECACHE_ETCD"     // HOST:PORT,HOST:PORT/PREFIX
 	VariableCloudMap = "GEECACHE_CLOUDMAP" // NAMESPACE/SERVICE
+	VariableDNS      = "GEECACHE_DNS"      // NAME:PORT
+	variableEtcdctl  = "ETCDCTL_ENDPOINTS" // etcd's own
 )
 
 // Variables returns the names of those that begin with GEECACHE_.
-func Variables() []string { return []string{VariableCloudMap} }
+func Variables() []string { return []string{VariableEtcd, VariableCloudMap, VariableDNS} }
 
 // Detect returns the URL of the registry that the process sees, and why it is that
 // one; an empty URL if it sees none. peers are those that it was given.
 func Detect(ctx context.Context, peers int) (raw, why string, err error) {
-	named := os.Getenv(VariableCloudMap)
-	switch {
-	case named != "":
-		return "cloudmap://" + strings.TrimPrefix(named, "cloudmap://"), VariableCloudMap + " is set", nil
+	for _, v := range []struct{ variable, prefix string }{
+		{VariableEtcd, "etcd://"}, {VariableCloudMap, "cloudmap://"}, {VariableDNS, "dns:"},
+	} {
+		if value := os.Getenv(v.variable); value != "" {
+			return v.prefix + strings.TrimPrefix(value, v.prefix), v.variable + " is set", nil
+		}
+	}
+	switch endpoints := os.Getenv(variableEtcdctl); {
+	case endpoints != "":
+		prefix := "etcd://"
+		if strings.Contains(endpoints, "https://") {
+			prefix = "etcd+https://"
+		}
+		return prefix + strings.NewReplacer("http://", "", "https://", "").Replace(endpoints), variableEtcdctl + " is set", nil
 	case ecstask.In():
 		t, err := ecstask.Read(ctx)
 		if err != nil {

@@ -4,19 +4,14 @@ package registries
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/ecstask"
 	"github.com/geecache/geecache/registry"
-	"github.com/geecache/geecache/registry/cloudmap"
-	"github.com/geecache/geecache/registry/ecs"
-	"github.com/geecache/geecache/registry/static"
 )
 
 // A Registry is one that is open.
@@ -41,8 +36,9 @@ func (r *Registry) Close() error {
 
 // Options are what a registry is told besides its URL.
 type Options struct {
-	Port   int // where this node listens: that of peers whose port the registry does not tell
-	Logger *slog.Logger
+	Cluster string // its ID
+	Port    int    // where this node listens: that of peers whose port the registry does not tell
+	Logger  *slog.Logger
 }
 
 // An opener opens a registry whose URL has been found to make sense.
@@ -64,6 +60,8 @@ func kinds() []kind {
 	return []kind{
 		{name: "static", schemes: []string{"static"}, usage: "static:10.0.0.1:8001,10.0.0.2:8001", weights: true, parse: parseStatic},
 		{name: "file", schemes: []string{"file"}, usage: "file:/etc/geecache/peers", weights: true, parse: parseFile},
+		{name: "dns", schemes: []string{"dns", "dns+srv"}, usage: "dns:name:8001, dns+srv:name", parse: parseDNS},
+		{name: "etcd", schemes: []string{"etcd", "etcd+https"}, usage: "etcd://host:2379,host:2379/prefix", weights: true, parse: parseEtcd},
 		{name: "cloudmap", schemes: []string{"cloudmap"}, usage: "cloudmap://namespace/service", weights: true, tasks: true, parse: parseCloudMap},
 		{name: "ecs", schemes: []string{"ecs"}, usage: "ecs://cluster/service", tasks: true, parse: parseECS},
 	}
@@ -139,91 +137,17 @@ func (c *Choice) Self(ctx context.Context) (geecache.Peer, error) {
 	return geecache.Peer{ID: t.ID, Addr: t.IP, Zone: t.Zone}, nil
 }
 
-// Redact returns a registry's URL as it may be shown.
+// Redact returns a registry's URL as it may be shown, without user and parameters.
 func Redact(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" {
+	raw, _, _ = strings.Cut(raw, "?")
+	scheme, rest, found := strings.Cut(raw, "://")
+	if !found {
 		return raw
 	}
-	u.User, u.RawQuery = nil, ""
-	return u.String()
-}
-
-func parseStatic(raw string) (opener, error) {
-	var members []registry.Member
-	_, list, _ := strings.Cut(raw, ":")
-	for part := range strings.SplitSeq(strings.TrimPrefix(list, "//"), ",") {
-		if part = strings.TrimSpace(part); part == "" {
-			continue
-		}
-		ms, err := static.Parse([]byte(part))
-		if err != nil {
-			return nil, err
-		}
-		members = append(members, ms...)
+	authority, path, slash := strings.Cut(rest, "/")
+	authority = authority[strings.LastIndexByte(authority, '@')+1:]
+	if slash {
+		path = "/" + path
 	}
-	if len(members) == 0 {
-		return nil, errors.New("static: there are no members: use static:host:port,host:port")
-	}
-	return newStatic(static.Config{Members: members})
-}
-
-func parseFile(raw string) (opener, error) {
-	_, name, _ := strings.Cut(raw, ":")
-	if strings.HasPrefix(name, "//") {
-		u, err := url.Parse(raw)
-		if err != nil || u.Host != "" && u.Host != "localhost" {
-			return nil, fmt.Errorf("file: %q names a host: use file:/path", raw)
-		}
-		name = u.Path
-	}
-	if name == "" {
-		return nil, errors.New("file: the path is empty: use file:/path")
-	}
-	return newStatic(static.Config{File: name})
-}
-
-func newStatic(cfg static.Config) (opener, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	return func(context.Context, Options) (*Registry, error) {
-		r, err := static.New(cfg)
-		if err != nil {
-			return nil, err
-		}
-		return &Registry{Discoverer: r, Exact: true}, nil
-	}, nil
-}
-
-func parseCloudMap(raw string) (opener, error) {
-	cfg, err := cloudmap.ParseURL(raw)
-	return func(ctx context.Context, o Options) (*Registry, error) {
-		cfg := cfg
-		cfg.Logger = o.Logger
-		if cfg.Port == 0 {
-			cfg.Port = o.Port
-		}
-		r, err := cloudmap.Open(ctx, cfg)
-		if err != nil {
-			return nil, err
-		}
-		return &Registry{Discoverer: r, Registrar: r, close: r.Close}, nil
-	}, err
-}
-
-func parseECS(raw string) (opener, error) {
-	cfg, err := ecs.ParseURL(raw)
-	return func(ctx context.Context, o Options) (*Registry, error) {
-		cfg := cfg
-		cfg.Logger = o.Logger
-		if cfg.Port == 0 {
-			cfg.Port = o.Port
-		}
-		r, err := ecs.Open(ctx, cfg)
-		if err != nil {
-			return nil, err
-		}
-		return &Registry{Discoverer: r, close: r.Close}, nil
-	}, err
+	return scheme + "://" + authority + path
 }
