@@ -1,0 +1,142 @@
+package gossip
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+)
+
+// lostMost and lostFor bound who is looked for that fell silent without leaving: it
+// may have died, or be on the other side of a partition, where nobody may look for
+// this side either.
+const (
+	lostMost = 256
+	lostFor  = time.Hour
+)
+
+// keepJoined looks for the seeds, and again for whoever is missing, and exchanges
+// the secret.
+func (r *Registry) keepJoined(ctx context.Context) {
+	alone := r.join(r.missingSeeds(ctx), false)
+	close(r.joined)
+	t := time.NewTicker(r.cfg.Interval)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := r.exchangeKeys(); err != nil {
+			r.log.Warn("the secret stays as it is", "err", err)
+		}
+		// One of the lost at a time: each may take until its timeout.
+		alone = r.join(append(r.missingSeeds(ctx), r.oneLost()...), alone)
+	}
+}
+
+// join speaks to each of the addresses, and reports whether this one is alone in
+// spite of that. before says that it was so: the log need not say it again.
+func (r *Registry) join(addrs []string, before bool) (alone bool) {
+	if len(addrs) == 0 {
+		return false
+	}
+	_, err := r.list.Join(addrs)
+	alone = r.list.NumMembers() <= 1 && len(addrs) > 0
+	switch {
+	case alone && !before && err != nil:
+		r.log.Warn("no seed answers as one of this cluster: alone until one does "+
+			"(has it another secret or cluster ID?)", "seeds", addrs, "err", err)
+	case !alone && before:
+		r.log.Info("no longer alone", "members", r.list.NumMembers())
+	case err != nil:
+		r.log.Debug("a member that is looked for does not answer", "err", err)
+	}
+	return alone
+}
+
+// missingSeeds returns the addresses of the seeds that do not take part now, this
+// one aside.
+func (r *Registry) missingSeeds(ctx context.Context) (missing []string) {
+	here := make(map[string]bool)
+	r.mu.Lock()
+	for _, h := range r.heard {
+		here[h.addr] = true
+	}
+	r.mu.Unlock()
+	for _, seed := range r.cfg.Seeds {
+		for _, addr := range resolve(ctx, seed, r.cfg.Interval) {
+			if !here[addr] && !slices.Contains(missing, addr) {
+				missing = append(missing, addr)
+			}
+		}
+	}
+	return missing
+}
+
+// resolve returns the addresses of a seed; the seed itself if it has none, for
+// the message that then follows.
+func resolve(ctx context.Context, seed string, timeout time.Duration) []string {
+	host, port, err := net.SplitHostPort(seed)
+	if err != nil || net.ParseIP(host) != nil {
+		return []string{seed}
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	ips, err := net.DefaultResolver.LookupHost(ctx, host)
+	if err != nil {
+		return []string{seed}
+	}
+	addrs := make([]string, 0, len(ips))
+	for _, ip := range ips {
+		addrs = append(addrs, net.JoinHostPort(ip, port))
+	}
+	return addrs
+}
+
+// oneLost returns the address of one that fell silent, if there is any.
+func (r *Registry) oneLost() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for addr, since := range r.lost {
+		if time.Since(since) > lostFor {
+			delete(r.lost, addr)
+			continue
+		}
+		return []string{addr} // the order of a map is a random one
+	}
+	return nil
+}
+
+// exchangeKeys makes the keyring hold the keys of the secrets of now.
+func (r *Registry) exchangeKeys() error {
+	if r.keyring == nil {
+		return nil
+	}
+	now, err := keys(r.cfg.Secrets())
+	if err != nil {
+		return err
+	}
+	if before := r.keyring.GetKeys(); slices.EqualFunc(before, now, slices.Equal[[]byte]) {
+		return nil
+	}
+	for _, key := range now {
+		if err := r.keyring.AddKey(key); err != nil {
+			return fmt.Errorf("gossip: %w", err)
+		}
+	}
+	if err := r.keyring.UseKey(now[0]); err != nil {
+		return fmt.Errorf("gossip: %w", err)
+	}
+	for _, key := range r.keyring.GetKeys() {
+		if !slices.ContainsFunc(now, func(k []byte) bool { return slices.Equal(k, key) }) {
+			if err := r.keyring.RemoveKey(key); err != nil {
+				return fmt.Errorf("gossip: %w", err)
+			}
+		}
+	}
+	r.log.Info("the secret was exchanged", "valid", len(now))
+	return nil
+}
