@@ -25,6 +25,12 @@ const (
 	probeInterval  = 500 * time.Millisecond
 	probeTimeout   = 250 * time.Millisecond
 	tcpTimeout     = 2 * time.Second
+
+	// What is said to those who died not long ago is lost, and a message is said a
+	// few times only: after 30 members had left, the next change reached some
+	// with the next exchange of all, half a minute later.
+	deadInterval = 2 * time.Second
+	allInterval  = 5 * time.Second
 )
 
 // listen begins to take part.
@@ -45,6 +51,7 @@ func (r *Registry) listen() error {
 		}
 	}
 	c.GossipInterval, c.ProbeInterval, c.ProbeTimeout, c.TCPTimeout = gossipInterval, probeInterval, probeTimeout, tcpTimeout
+	c.GossipToTheDeadTime, c.PushPullInterval = deadInterval, allInterval
 	c.EnableCompression = false // what is said is short
 	c.Delegate, c.Events = delegate{r}, events{r}
 	c.Logger = log.New(logWriter{r.log, new(atomic.Int64)}, "", 0)
