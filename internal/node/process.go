@@ -309,7 +309,10 @@ func (p *Process) follow(ctx context.Context) error {
 	if p.choice == nil {
 		return nil
 	}
-	reg, err := p.choice.Open(ctx, registries.Options{Cluster: clusterOf(p.cfg), Port: portOf(p.cfg.Advertise), Logger: p.log})
+	reg, err := p.choice.Open(ctx, registries.Options{
+		Cluster: clusterOf(p.cfg), Secrets: p.doors.secrets, Insecure: p.cfg.Insecure,
+		Listen: p.cfg.Listen, Advertise: p.cfg.Advertise, Port: portOf(p.cfg.Advertise), Logger: p.log,
+	})
 	if err != nil {
 		return fmt.Errorf("--registry: %w", err)
 	}

@@ -36,9 +36,13 @@ func (r *Registry) Close() error {
 
 // Options are what a registry is told besides its URL.
 type Options struct {
-	Cluster string // its ID
-	Port    int    // where this node listens: that of peers whose port the registry does not tell
-	Logger  *slog.Logger
+	Cluster   string          // its ID
+	Secrets   func() []string // its secrets, the one that proves first; nil if it has none
+	Insecure  bool            // others may be heard without one
+	Listen    string          // where this node listens, "host:port"
+	Advertise string          // where others reach it
+	Port      int             // that of peers whose port the registry does not tell
+	Logger    *slog.Logger
 }
 
 // An opener opens a registry whose URL has been found to make sense.
@@ -62,6 +66,7 @@ func kinds() []kind {
 		{name: "file", schemes: []string{"file"}, usage: "file:/etc/geecache/peers", weights: true, parse: parseFile},
 		{name: "dns", schemes: []string{"dns", "dns+srv"}, usage: "dns:name:8001, dns+srv:name", parse: parseDNS},
 		{name: "etcd", schemes: []string{"etcd", "etcd+https"}, usage: "etcd://host:2379,host:2379/prefix", weights: true, parse: parseEtcd},
+		{name: "gossip", schemes: []string{"gossip"}, usage: "gossip://host:7946,host:7946", weights: true, parse: parseGossip},
 		{name: "cloudmap", schemes: []string{"cloudmap"}, usage: "cloudmap://namespace/service", weights: true, tasks: true, parse: parseCloudMap},
 		{name: "ecs", schemes: []string{"ecs"}, usage: "ecs://cluster/service", tasks: true, parse: parseECS},
 	}
