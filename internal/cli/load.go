@@ -22,17 +22,18 @@ import (
 // loadFlags are the flags of `geecache load` that are not fields of a
 // loadgen.Config as they are.
 type loadFlags struct {
-	cfg       loadgen.Config
-	keyFile   string
-	expect    []string
-	headers   []string
-	maxErrors int64
-	json      string
-	bench     string
-	quiet     bool
-	caFile    string
-	certFile  string
-	certKey   string
+	cfg        loadgen.Config
+	keyFile    string
+	expect     []string
+	headers    []string
+	maxErrors  int64
+	json       string
+	bench      string
+	quiet      bool
+	secretFile string
+	caFile     string
+	certFile   string
+	certKey    string
 }
 
 const loadLong = `load sends requests at a given rate and checks every answer.
@@ -112,6 +113,7 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.expect, "expect", nil, "what a right answer is (see above)")
 	flags.Int64Var(&f.maxErrors, "max-errors", 0, "failures that are put up with")
 	flags.StringArrayVar(&f.headers, "header", nil, "header to send, as 'Name: value'; repeat it for several")
+	flags.StringVar(&f.secretFile, "secret-file", "", "file of the cluster's secret, if it has one, for targets of the peer protocol (or: "+secretEnv+")")
 	flags.StringVar(&f.caFile, "tls-ca", "", "file of the authority that signed the targets' certificates")
 	flags.StringVar(&f.certFile, "tls-cert", "", "file of the certificate to show to targets")
 	flags.StringVar(&f.certKey, "tls-key", "", "file of that certificate's key")
@@ -198,6 +200,9 @@ func (f *loadFlags) complete() error {
 			return fmt.Errorf("--header: %q: write it as 'Name: value'", line)
 		}
 		f.cfg.HTTP.Header.Add(strings.TrimSpace(name), strings.TrimSpace(value))
+	}
+	if f.cfg.HTTP.Secrets, err = (&trustFlags{secretFile: f.secretFile}).clientSecrets(); err != nil {
+		return err
 	}
 	f.cfg.HTTP.TLS, err = loadTLS(f.caFile, f.certFile, f.certKey)
 	return err

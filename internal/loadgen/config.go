@@ -108,7 +108,11 @@ type Config struct {
 // HTTPOptions are about HTTP targets only.
 type HTTPOptions struct {
 	Header http.Header // sent with every request
-	TLS    *tls.Config
+
+	// Secrets returns the cluster's secrets, if it has any: requests of the peer
+	// protocol show a token then, which nodes give for a proof. Nil: none.
+	Secrets func() []string
+	TLS     *tls.Config
 
 	// Connections bounds the connections to one target that are in use at once;
 	// DefaultConnections by default. Requests over it wait, which is part of

@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/geecache/geecache/geecache"
 )
 
 const (
@@ -136,7 +138,8 @@ type httpTarget struct {
 	url    string // as it was given
 	tmpl   *template
 	dialer *dialer
-	tail   string // of a request: all that follows the path and query
+	tail   string                                    // of a request: all that follows the version
+	tokens func(ctx context.Context) (string, error) // nil: none is shown
 }
 
 func newHTTPTarget(raw string, c *Config) (*httpTarget, error) {
@@ -160,17 +163,24 @@ func newHTTPTarget(raw string, c *Config) (*httpTarget, error) {
 		header.Set("User-Agent", "geecache-load")
 	}
 	var tail strings.Builder
-	tail.WriteString(" HTTP/1.1\r\nHost: " + host + "\r\n")
+	tail.WriteString("Host: " + host + "\r\n")
 	if err := header.Write(&tail); err != nil {
 		return nil, err
 	}
 	tail.WriteString("\r\n")
-	return &httpTarget{
+	t := &httpTarget{
 		url:    raw,
 		tmpl:   tmpl,
 		dialer: newDialer(tmpl.base, &c.HTTP),
 		tail:   tail.String(),
-	}, nil
+	}
+	if c.HTTP.Secrets != nil && tmpl.peer {
+		credentials := &geecache.Credentials{Secrets: c.HTTP.Secrets}
+		via := &http.Transport{TLSClientConfig: t.dialer.tls.Clone(), DisableKeepAlives: true}
+		host := tmpl.base.Scheme + "://" + tmpl.base.Host
+		t.tokens = func(ctx context.Context) (string, error) { return credentials.Token(ctx, via, host, "") }
+	}
+	return t, nil
 }
 
 func (t *httpTarget) name() string { return t.url }
@@ -178,7 +188,15 @@ func (t *httpTarget) name() string { return t.url }
 func (t *httpTarget) close() { t.dialer.close() }
 
 func (t *httpTarget) get(ctx context.Context, key string, buf *bytes.Buffer) (Answer, error) {
-	request := []byte("GET " + t.tmpl.uri(key) + t.tail)
+	token := ""
+	if t.tokens != nil {
+		text, err := t.tokens(ctx)
+		if err != nil {
+			return Answer{}, connectionError(err)
+		}
+		token = "Authorization: Bearer " + text + "\r\n"
+	}
+	request := []byte("GET " + t.tmpl.uri(key) + " HTTP/1.1\r\n" + token + t.tail)
 	deadline, _ := ctx.Deadline()
 	resp, err := t.dialer.roundTrip(ctx, deadline, request, buf)
 	if err != nil {
