@@ -241,15 +241,20 @@ func (b *breaker) disconnected(err error) {
 }
 
 // connected says that there is one again. To make it took a pause and an answer of
-// the peer's; only one that keeps losing its connections must wait in addition.
+// the peer's, which is proof enough: a node that has just started must not be passed
+// over, since others would load for it. Only one that keeps losing its connections
+// must wait, and prove more.
 func (b *breaker) connected() {
 	b.locked(func() {
-		if b.cut {
-			b.cut = false
-			if b.relapses == 0 {
-				b.until = 0
-			}
+		if !b.cut {
+			return
+		}
+		b.cut = false
+		if b.relapses == 0 {
+			b.until, b.needs = 0, 1
 			b.lookLocked()
+			b.changes[b.state]++
+			b.proveLocked()
 		}
 	})
 }
