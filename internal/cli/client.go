@@ -22,6 +22,7 @@ import (
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/geecachepb"
+	"github.com/geecache/geecache/internal/node"
 )
 
 // defaultAddr is where `geecache cluster` puts the API server.
@@ -297,8 +298,8 @@ func firstLine(body []byte) string {
 }
 
 // status asks for what the node says of itself.
-func (c *client) status(ctx context.Context) (*geecache.NodeStats, error) {
-	var s geecache.NodeStats
+func (c *client) status(ctx context.Context) (*memberStatus, error) {
+	var s memberStatus
 	err := c.getJSON(ctx, "/statusz", "", &s)
 	if errors.Is(err, errAbsent) || err == nil && s.ID == "" {
 		return nil, fmt.Errorf("%s is no GeeCache node: it has no /statusz: name a node with --addr", c.base.Host)
@@ -306,13 +307,19 @@ func (c *client) status(ctx context.Context) (*geecache.NodeStats, error) {
 	return &s, err
 }
 
+// A memberStatus is what a member's /statusz says, as far as commands read it.
+type memberStatus struct {
+	geecache.NodeStats
+	Registry *node.RegistryStatus `json:"registry,omitempty"`
+}
+
 // A nodeReport is what one member of the cluster says, or why it says nothing.
 type nodeReport struct {
-	ID     string              `json:"id"`
-	Addr   string              `json:"addr"`
-	Role   geecache.Role       `json:"role"`
-	Error  string              `json:"error,omitempty"`
-	Status *geecache.NodeStats `json:"status,omitempty"`
+	ID     string        `json:"id"`
+	Addr   string        `json:"addr"`
+	Role   geecache.Role `json:"role"`
+	Error  string        `json:"error,omitempty"`
+	Status *memberStatus `json:"status,omitempty"`
 
 	client *client
 }

@@ -319,7 +319,7 @@ func TestStats(t *testing.T) {
 func TestStatsRatesOutliveARestart(t *testing.T) {
 	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	look := func(second int, started time.Time, loads int64) *clusterStats {
-		status := &geecache.NodeStats{ID: "b", Started: started, Groups: []geecache.GroupStats{{Name: "g", LoadsOwner: loads}}}
+		status := &memberStatus{NodeStats: geecache.NodeStats{ID: "b", Started: started, Groups: []geecache.GroupStats{{Name: "g", LoadsOwner: loads}}}}
 		s, err := newClusterStats([]nodeReport{{ID: "b", Status: status}}, "", at.Add(time.Duration(second)*time.Second))
 		if err != nil {
 			t.Fatal(err)

@@ -120,7 +120,7 @@ func newRingView(reports []nodeReport, keys []string) (*ringView, error) {
 			v.Agree = false
 		}
 	}
-	ring, err := ringOf(self)
+	ring, err := ringOf(&self.NodeStats)
 	if err != nil {
 		return nil, err
 	}

@@ -25,6 +25,8 @@ cache node answers is so counted at both. In the last line, HIT is the share of
 the gets from outside the cluster that took no call of the source, by those of
 the cluster's members that answer now.
 
+Where nodes follow a registry, a line says how old the oldest of their views is.
+
 --watch repeats it, with what happened a second in place of the counters.`
 
 const statsExample = `  geecache stats
@@ -222,16 +224,36 @@ func (s *clusterStats) text(p palette, before *clusterStats) string {
 	}
 	t.row(append([]string{p.bold("total"), ""}, countCells(s.Total, old, s.since(before), true)...)...)
 	t.write(&b)
+	s.registry(&b)
 	for i := range s.Nodes {
 		s.Nodes[i].troubles(&b, p)
 	}
 	return b.String()
 }
 
-// troubles tells of the peers that a node keeps away from, or finds slow.
+// registry tells, where nodes follow one, how old the oldest of their views is.
+func (s *clusterStats) registry(b *strings.Builder) {
+	var kinds []string
+	var oldest time.Duration
+	for i := range s.Nodes {
+		if n := &s.Nodes[i]; n.Status != nil && n.Status.Registry != nil {
+			kinds = append(kinds, n.Status.Registry.Kind)
+			oldest = max(oldest, time.Duration(n.Status.Registry.AgeSeconds*float64(time.Second)))
+		}
+	}
+	if kinds != nil {
+		fmt.Fprintf(b, "registry %s: the oldest view is of %v ago\n", strings.Join(distinct(kinds), ", "), shortDuration(oldest.Round(time.Millisecond)))
+	}
+}
+
+// troubles tells of the peers that a node keeps away from, or finds slow, and of a
+// registry that fails.
 func (n *nodeStats) troubles(b *strings.Builder, p palette) {
 	if n.Status == nil {
 		return
+	}
+	if r := n.Status.Registry; r != nil && r.Error != "" {
+		fmt.Fprintf(b, "%s: %s\n", n.ID, p.red("registry "+r.Kind+": "+r.Error))
 	}
 	for _, peer := range n.Status.Peers {
 		if peer.Breaker == "open" || peer.Breaker == "half-open" {

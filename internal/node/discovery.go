@@ -134,8 +134,8 @@ func (d *discovery) close() error {
 	return d.reg.Close()
 }
 
-// A registryStatus is what /statusz shows of the registry.
-type registryStatus struct {
+// A RegistryStatus is what /statusz shows of the registry that a process follows.
+type RegistryStatus struct {
 	Kind       string  `json:"kind"`
 	URL        string  `json:"url"`
 	Registered bool    `json:"registered"` // this node has entered itself
@@ -147,12 +147,12 @@ type registryStatus struct {
 	Error      string  `json:"error,omitempty"`
 }
 
-func (d *discovery) status() *registryStatus {
+func (d *discovery) status() *RegistryStatus {
 	st := d.follower.Status()
 	d.mu.Lock()
 	entered := d.entered
 	d.mu.Unlock()
-	s := &registryStatus{
+	s := &RegistryStatus{
 		Kind: d.reg.Kind, URL: d.reg.URL, Registered: entered, Members: st.Members, Kept: st.Kept,
 		Refused: st.Refused, AgeSeconds: d.age(st).Seconds(), Errors: st.Failures,
 	}

@@ -133,7 +133,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 // A status is what /statusz shows: the node's own figures, and the process's.
 type status struct {
 	geecache.NodeStats
-	Registry *registryStatus `json:"registry,omitempty"` // absent without one
+	Registry *RegistryStatus `json:"registry,omitempty"` // absent without one
 	Process  processStatus   `json:"process"`
 }
 
