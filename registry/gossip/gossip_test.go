@@ -284,3 +284,16 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// Who starts before its seed does finds it as soon as it is there, and not only with
+// the next interval.
+func TestSeedStartsLater(t *testing.T) {
+	addr := registrytest.FreeAddr(t)
+	b := open(t, Config{Seeds: []string{addr}, Interval: time.Hour})
+	register(t, b, "b")
+	sees(t, b, "b")
+	a := open(t, Config{Listen: addr, Interval: time.Hour})
+	register(t, a, "a")
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+}

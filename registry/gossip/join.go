@@ -16,14 +16,24 @@ const (
 	lostFor  = time.Hour
 )
 
+// aloneFirst is how soon who is alone asks the seeds again; it takes twice as long each
+// time. Nodes that start together do not find each other at the first attempt.
+const aloneFirst = 50 * time.Millisecond
+
 // keepJoined looks for the seeds, and again for whoever is missing, and exchanges
 // the secret.
 func (r *Registry) keepJoined(ctx context.Context) {
 	alone := r.join(r.missingSeeds(ctx), false)
 	close(r.joined)
-	t := time.NewTicker(r.cfg.Interval)
+	pause := min(aloneFirst, r.cfg.Interval)
+	t := time.NewTimer(pause)
 	defer t.Stop()
 	for {
+		if !alone {
+			pause = r.cfg.Interval
+		}
+		t.Reset(pause)
+		pause = min(2*pause, r.cfg.Interval)
 		select {
 		case <-ctx.Done():
 			return
