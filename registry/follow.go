@@ -237,7 +237,8 @@ func (s *follow) setView(view []geecache.Peer) (refused []string, err error) {
 }
 
 // missing returns the members of the node's view that the registry does not name,
-// and that can be reached and have not said that they leave.
+// and that can be reached and have not said that they leave. The node itself is in the
+// state "self".
 func (s *follow) missing() []geecache.Peer {
 	if s.Exact {
 		return nil
@@ -245,7 +246,7 @@ func (s *follow) missing() []geecache.Peer {
 	var missing []geecache.Peer
 	for _, p := range s.Node.Stats().Peers {
 		named := func(q geecache.Peer) bool { return idOf(q) == p.ID || q.Addr == p.Addr }
-		if p.Self || p.State != "up" || slices.ContainsFunc(s.last, named) {
+		if p.State != "up" || slices.ContainsFunc(s.last, named) {
 			continue
 		}
 		missing = append(missing, p.Peer)
