@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -367,5 +368,41 @@ func TestStrangersGetNothingOverTLS(t *testing.T) {
 	out := run(t, append([]string{"get", "Tom", "--addr", nodes[0].addr}, tlsArgs(dir, "node")...)...)
 	if !strings.Contains(out, "630") {
 		t.Errorf("with a certificate: %q", out)
+	}
+}
+
+// A node that was given another cluster's secret or ID joins nothing, serves
+// nothing, and says which of the two it was.
+func TestWrongSecretOrClusterServesNothing(t *testing.T) {
+	nodes, _, admin := startGuarded(t, tempFile(t, "secret", rightSecret))
+	for reason, args := range map[string][]string{
+		"secret":  {"--secret-file", tempFile(t, "wrong", wrongSecret), "--cluster-id", "guarded-cluster"},
+		"cluster": {"--secret-file", tempFile(t, "right", rightSecret), "--cluster-id", "another-cluster"},
+	} {
+		addr, api := freeAddr(t), freeAddr(t)
+		p := start(t, "wrong-"+reason, append([]string{"node", "--listen", addr, "--api", "--api-listen", api, "--peers", nodes[0].addr + "," + nodes[1].addr + "," + addr}, args...)...)
+		p.addr = addr
+		eventually(t, p.name+" says what is wrong", func() error {
+			if text := p.out.String(); !strings.Contains(text, "the cluster refuses this node") || !strings.Contains(text, "reason="+reason) {
+				return fmt.Errorf("it wrote: %s", text)
+			}
+			return nil
+		})
+		for _, url := range []string{p.url("/readyz"), "http://" + api + "/readyz", "http://" + api + "/api?key=Tom"} {
+			code, body, err := get(url)
+			if err != nil || code != http.StatusServiceUnavailable || strings.Contains(string(body), "630") {
+				t.Errorf("%s: %d %q, %v", url, code, body, err)
+			}
+		}
+		if code, _, err := get(p.url("/healthz")); err != nil || code != http.StatusOK {
+			t.Errorf("/healthz: %d, %v", code, err)
+		}
+		if s := (&process{addr: admin, name: "node-0"}).status(t); s.HandshakesRefused[gc.Refusal(reason)] == 0 {
+			t.Errorf("the cluster has counted %v", s.HandshakesRefused)
+		}
+		p.signal(t, syscall.SIGTERM)
+		if code := p.wait(t); code != 0 {
+			t.Errorf("%s ended with status %d", p.name, code)
+		}
 	}
 }
