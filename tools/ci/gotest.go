@@ -64,7 +64,7 @@ func servers(ctx context.Context, w *workspace) error {
 // time: together they take a few minutes.
 const (
 	decoderTime     = "60s"
-	decodersAtATime = 6
+	decodersAtATime = 7
 )
 
 // decoders are the directories whose fuzz targets read what comes from the network.
