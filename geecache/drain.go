@@ -55,7 +55,6 @@ func (n *Node) giveUp(ctx context.Context) error {
 	}
 	n.log.Info("draining")
 	n.streams.drain()
-	before := n.place()
 	n.mu.Lock()
 	err := n.setViewLocked(n.peers) // gives the node's own place up
 	n.mu.Unlock()
@@ -64,7 +63,7 @@ func (n *Node) giveUp(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { n.leaveRegistry(ctx) })
-	n.handOff(ctx, before)
+	n.handOff(ctx)
 	wg.Wait()
 	return nil
 }

@@ -32,8 +32,7 @@ const (
 type handoff struct {
 	n       *Node
 	ctx     context.Context
-	before  *placement // in which this node owned them
-	after   *placement
+	after   *placement // without this node
 	targets map[*member]*pushTarget
 	wg      sync.WaitGroup
 }
@@ -47,15 +46,15 @@ type pushTarget struct {
 }
 
 // handOff pushes what is used most to its new owners, within the limits of the
-// configuration. before is the placement in which this node owned it.
-func (n *Node) handOff(ctx context.Context, before *placement) {
-	if n.cfg.HandoffBytes < 0 || n.cfg.HandoffTime < 0 || n.cfg.Role != RoleNode || before.self < 0 {
+// configuration.
+func (n *Node) handOff(ctx context.Context) {
+	if n.cfg.HandoffBytes < 0 || n.cfg.HandoffTime < 0 || n.cfg.Role != RoleNode {
 		return
 	}
 	begin := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.HandoffTime)
 	defer cancel()
-	h := &handoff{n: n, ctx: ctx, before: before, after: n.place(), targets: make(map[*member]*pushTarget)}
+	h := &handoff{n: n, ctx: ctx, after: n.place(), targets: make(map[*member]*pushTarget)}
 	groups := n.Groups()
 	total := int64(0)
 	for _, g := range groups {
@@ -82,12 +81,11 @@ func (n *Node) handOff(ctx context.Context, before *placement) {
 // offer puts an entry into the batch of its new owner. It reports whether there is
 // time for more.
 func (h *handoff) offer(g *Group, e *lru.Entry) bool {
-	hash := hashOf(e.Key())
-	if !h.before.owns(hash) || !pushable(g.name, e.Key(), e.Value()) {
-		return h.ctx.Err() == nil
-	}
-	m := h.after.heir(hash, "")
-	if m == nil || m.stream == nil {
+	// Also what this node has kept from when it owned the key, or stood in for a node
+	// that has come back since: its owner may not have asked for it yet, and when
+	// nodes are replaced one after another, it would be lost here.
+	m := h.after.heir(hashOf(e.Key()), "")
+	if m == nil || m.stream == nil || !pushable(g.name, e.Key(), e.Value()) {
 		return h.ctx.Err() == nil
 	}
 	t := h.targets[m]

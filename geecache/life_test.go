@@ -132,7 +132,7 @@ func TestClientHearsOfAJoin(t *testing.T) {
 	defer client.Close()
 	waitUntil(t, "the client is connected", func() bool { return peersUp(client) == 2 })
 	newcomer := join(t, src, noHotCopies, Config{Dynamic: true}, nodes...)
-	waitUntil(t, "the client has the same ring", func() bool { return sameRing(client, newcomer, nodes[0]) && owners(client) == 3 })
+	waitUntil(t, "the client has the same ring", func() bool { return sameRing(client, newcomer, nodes[0]) && peersUp(client) == 3 })
 	if err := newcomer.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
