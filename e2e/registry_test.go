@@ -27,7 +27,7 @@ import (
 // A finder is a registry for nodes that run as processes.
 type finder struct {
 	kind   string              // as metrics call it
-	url    string              // for --registry
+	url    func() string       // for the next node's --registry
 	within time.Duration       // how soon a node that has registered is in every ring
 	proxy  *registrytest.Proxy // before its server; nil if it has none
 	enter  func(addr string)   // makes a node known; nil if nodes do that
@@ -68,9 +68,22 @@ func cloudMap(t *testing.T, variable string) finder {
 	})
 	proxy := registrytest.NewProxy(t, strings.TrimPrefix(endpoint, "http://"))
 	return finder{
-		kind: "cloudmap", url: fmt.Sprintf("cloudmap://%s/nodes?region=us-east-1&endpoint=http://%s", name, proxy.Addr),
+		kind: "cloudmap", url: always(fmt.Sprintf("cloudmap://%s/nodes?region=us-east-1&endpoint=http://%s", name, proxy.Addr)),
 		within: 3 * time.Second, proxy: proxy,
 	}
+}
+
+func always(url string) func() string { return func() string { return url } }
+
+// gossip needs no server: each node listens for it, and the first is the seed.
+func gossip(t *testing.T) finder {
+	seed := registrytest.FreeAddr(t)
+	next := seed
+	return finder{kind: "gossip", within: time.Second, url: func() string {
+		listen := next
+		next = registrytest.FreeAddr(t)
+		return "gossip://" + seed + "?listen=" + listen
+	}}
 }
 
 // etcdServer starts an etcd.
@@ -85,7 +98,7 @@ func etcdServer(t *testing.T) finder {
 	}}
 	s.Start(t)
 	proxy := registrytest.NewProxy(t, addr)
-	return finder{kind: "etcd", url: "etcd://" + proxy.Addr + "/test", within: time.Second, proxy: proxy}
+	return finder{kind: "etcd", url: always("etcd://" + proxy.Addr + "/test"), within: time.Second, proxy: proxy}
 }
 
 // dnsServer starts a name server that has an SRV record for each node.
@@ -123,7 +136,7 @@ func dnsServer(t *testing.T) finder {
 		<-ended
 	})
 	proxy := registrytest.NewProxy(t, conn.LocalAddr().String())
-	return finder{kind: "dns", url: "dns+srv:" + name + "?server=" + proxy.Addr, within: 3 * time.Second, proxy: proxy, enter: func(addr string) {
+	return finder{kind: "dns", url: always("dns+srv:" + name + "?server=" + proxy.Addr), within: 3 * time.Second, proxy: proxy, enter: func(addr string) {
 		_, port, err := net.SplitHostPort(addr)
 		if err != nil {
 			t.Fatal(err)
@@ -142,7 +155,7 @@ func dnsServer(t *testing.T) finder {
 func fileList(t *testing.T) finder {
 	name := filepath.Join(t.TempDir(), "peers")
 	var all []string
-	return finder{kind: "file", url: "file:" + name, within: 3 * time.Second, enter: func(addr string) {
+	return finder{kind: "file", url: always("file:" + name), within: 3 * time.Second, enter: func(addr string) {
 		all = append(all, addr)
 		next := name + ".next"
 		if err := os.WriteFile(next, []byte(strings.Join(all, "\n")+"\n"), 0o600); err != nil {
@@ -162,6 +175,7 @@ func finders(t *testing.T, test func(t *testing.T, f finder)) {
 	}{
 		{"file", fileList},
 		{"etcd", etcdServer},
+		{"gossip", gossip},
 		{"dns", dnsServer},
 		{"cloudmap on MiniStack", func(t *testing.T) finder { return cloudMap(t, "GEECACHE_TEST_MINISTACK") }},
 		{"cloudmap on moto", func(t *testing.T) finder { return cloudMap(t, "GEECACHE_TEST_MOTO") }},
@@ -174,7 +188,7 @@ func finders(t *testing.T, test func(t *testing.T, f finder)) {
 func (f finder) startFound(t *testing.T, name string) *process {
 	t.Helper()
 	addr := freeAddr(t)
-	p := start(t, name, "node", "--listen", addr, "--registry", f.url, "--source", "slowdb:?latency=0s")
+	p := start(t, name, "node", "--listen", addr, "--registry", f.url(), "--source", "slowdb:?latency=0s")
 	p.addr = addr
 	if f.enter != nil {
 		f.enter(addr)
