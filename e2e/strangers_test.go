@@ -110,7 +110,7 @@ func TestStrangersGetNothing(t *testing.T) {
 	words := leaks(nodes)
 	for _, addr := range []string{nodes[0].addr, nodes[1].addr, api} {
 		scanHTTP(t, addr, words)
-		scanStream(t, addr, words)
+		scanStream(t, addr, api, words)
 		scanGRPC(t, addr, words)
 	}
 	// The operators' port is on loopback, where it asks for nothing; but it has no keys.
@@ -189,12 +189,12 @@ func rawHTTP(t *testing.T, addr, method, path, authorization string) string {
 		body = `{"keys":["Tom"]}`
 		request += fmt.Sprintf("Content-Type: application/json\r\nContent-Length: %d\r\n", len(body))
 	}
-	return rawExchange(t, addr, request+"\r\n"+body)
+	return rawExchange(t, addr, request+"\r\n"+body, false)
 }
 
 // rawExchange sends bytes and returns all that comes back until the other side
-// has nothing more to say.
-func rawExchange(t *testing.T, addr, text string) string {
+// has nothing more to say. With last, it is told that nothing more comes.
+func rawExchange(t *testing.T, addr, text string, last bool) string {
 	t.Helper()
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -205,6 +205,9 @@ func rawExchange(t *testing.T, addr, text string) string {
 	if _, err := io.WriteString(conn, text); err != nil {
 		return ""
 	}
+	if last {
+		_ = conn.(*net.TCPConn).CloseWrite()
+	}
 	all, _ := io.ReadAll(conn) // a reset is an end, too
 	return nonces.ReplaceAllString(string(all), "NONCE")
 }
@@ -214,7 +217,7 @@ var nonces = regexp.MustCompile("[0-9a-f]{64}")
 
 // scanStream tries to begin a stream without a proof, with a wrong one, and to
 // send frames all the same.
-func scanStream(t *testing.T, addr string, words []string) {
+func scanStream(t *testing.T, addr, api string, words []string) {
 	hello := "GET /_geecache/ HTTP/1.1\r\nHost: node\r\nConnection: Upgrade\r\nUpgrade: geecache/1\r\nGeecache-Version: " + gc.ProtocolVersion + "\r\n"
 	who := "Geecache-Cluster: x\r\nGeecache-Node: stranger:1\r\nGeecache-Role: node\r\nGeecache-Epoch: 0\r\n"
 	nonce := "Geecache-Nonce: " + strings.Repeat("ab", 32) + "\r\n"
@@ -228,13 +231,19 @@ func scanStream(t *testing.T, addr string, words []string) {
 		"nonce, no proof":        hello + nonce + "\r\n" + hello + who + "\r\n" + frame,
 		"nonce, frames":          hello + nonce + "\r\n" + frame,
 		"proof without a nonce":  hello + who + proof + "\r\n" + frame,
-		"version of an old node": strings.Replace(hello, gc.ProtocolVersion, "1.0", 1) + who + "\r\n" + frame,
+		"version of an old node": strings.Replace(hello, "Version: "+gc.ProtocolVersion, "Version: 1.0", 1) + who + "\r\n" + frame,
 		"frames alone":           frame,
 		"token, wrong proof":     strings.ReplaceAll(hello, "Connection: Upgrade\r\nUpgrade: geecache/1\r\n", "Connection: close\r\n") + who + nonce + proof + "Geecache-Challenge: " + strings.Repeat("ab", 32) + "." + strings.Repeat("ef", 32) + "\r\n\r\n",
 	} {
-		answer := rawExchange(t, addr, text)
+		answer := rawExchange(t, addr, text, true)
 		if strings.Contains(answer, " 101 ") || strings.Contains(answer, "Geecache-Token:") || strings.Contains(answer, "Geecache-Proof:") {
 			t.Errorf("%s: a stranger with %s is let in:\n%s", addr, name, answer)
+		}
+		if !strings.HasPrefix(answer, "HTTP/1.1 4") {
+			t.Errorf("%s: a stranger with %s is not refused:\n%s", addr, name, answer)
+		}
+		if name == "nonce, wrong proof" && addr != api && strings.Count(answer, "HTTP/1.1 401") != 2 {
+			t.Errorf("%s: a stranger's proof is not looked at:\n%s", addr, answer)
 		}
 		for _, word := range append(words, "Geecache-Epoch", "Geecache-Node") {
 			if strings.Contains(answer, word) {
@@ -360,7 +369,7 @@ func TestStrangersGetNothingOverTLS(t *testing.T) {
 			}
 			_ = conn.Close()
 		}
-		if rest := rawExchange(t, p.addr, "GET /_geecache/scores/Tom HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"); strings.Contains(rest, "630") {
+		if rest := rawExchange(t, p.addr, "GET /_geecache/scores/Tom HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false); strings.Contains(rest, "630") {
 			t.Errorf("without TLS: %q", rest)
 		}
 	}
