@@ -174,7 +174,9 @@ func (s ecsService) tasks(t *testing.T) (running []ecsTask) {
 func (s ecsService) await(t *testing.T, n int, gone *ecsTask) {
 	t.Helper()
 	begin := time.Now()
-	defer func() { t.Logf("%d tasks have found each other after %v", n, time.Since(begin).Round(time.Millisecond)) }()
+	defer func() {
+		t.Logf("%d tasks have found each other after %v", n, time.Since(begin).Round(time.Millisecond))
+	}()
 	eventually(t, fmt.Sprintf("%d tasks find each other", n), func() error {
 		tasks := s.tasks(t)
 		if len(tasks) != n {
