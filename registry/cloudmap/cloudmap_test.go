@@ -92,7 +92,7 @@ func newService(t testing.TB, endpoint string) service {
 	op := s.await(t, aws.ToString(made.OperationId))
 	svc, err := s.client.CreateService(ctx, &servicediscovery.CreateServiceInput{
 		Name: &s.Service, NamespaceId: aws.String(op.Targets["NAMESPACE"]),
-		HealthCheckCustomConfig: &types.HealthCheckCustomConfig{FailureThreshold: aws.Int32(1)},
+		HealthCheckCustomConfig: &types.HealthCheckCustomConfig{},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -242,7 +242,7 @@ func (r *Registry) awaitLoss(ctx context.Context, instance string, missing <-cha
 // await returns nil when an operation has succeeded.
 func (r *Registry) await(ctx context.Context, op string) error {
 	if op == "" {
-		return errors.New("Cloud Map names no operation")
+		return errors.New("cloudmap: register: no operation is named")
 	}
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
