@@ -384,34 +384,70 @@ func TestStrangersGetNothingOverTLS(t *testing.T) {
 // nothing, and says which of the two it was.
 func TestWrongSecretOrClusterServesNothing(t *testing.T) {
 	nodes, _, admin := startGuarded(t, tempFile(t, "secret", rightSecret))
-	for reason, args := range map[string][]string{
-		"secret":  {"--secret-file", tempFile(t, "wrong", wrongSecret), "--cluster-id", "guarded-cluster"},
-		"cluster": {"--secret-file", tempFile(t, "right", rightSecret), "--cluster-id", "another-cluster"},
-	} {
-		addr, api := freeAddr(t), freeAddr(t)
-		p := start(t, "wrong-"+reason, append([]string{"node", "--listen", addr, "--api", "--api-listen", api, "--peers", nodes[0].addr + "," + nodes[1].addr + "," + addr}, args...)...)
-		p.addr = addr
-		eventually(t, p.name+" says what is wrong", func() error {
-			if text := p.out.String(); !strings.Contains(text, "the cluster refuses this node") || !strings.Contains(text, "reason="+reason) {
-				return fmt.Errorf("it wrote: %s", text)
-			}
-			return nil
-		})
-		for _, url := range []string{p.url("/readyz"), "http://" + api + "/readyz", "http://" + api + "/api?key=Tom"} {
-			code, body, err := get(url)
-			if err != nil || code != http.StatusServiceUnavailable || strings.Contains(string(body), "630") {
-				t.Errorf("%s: %d %q, %v", url, code, body, err)
-			}
-		}
-		if code, _, err := get(p.url("/healthz")); err != nil || code != http.StatusOK {
-			t.Errorf("/healthz: %d, %v", code, err)
-		}
+	for reason, args := range wrongSettings(t, "guarded-cluster") {
+		p := servesNothing(t, reason, append(args, "--peers", nodes[0].addr+","+nodes[1].addr)...)
 		if s := (&process{addr: admin, name: "node-0"}).status(t); s.HandshakesRefused[gc.Refusal(reason)] == 0 {
 			t.Errorf("the cluster has counted %v", s.HandshakesRefused)
 		}
-		p.signal(t, syscall.SIGTERM)
-		if code := p.wait(t); code != 0 {
-			t.Errorf("%s ended with status %d", p.name, code)
+		end(t, p)
+	}
+}
+
+// The same where it would hear of the others by gossip, and does not.
+func TestWrongSecretOrClusterInTheGossip(t *testing.T) {
+	seed := freeAddr(t)
+	node := start(t, "node", "node", "--listen", freeAddr(t), "--cluster-id", "gossiping-cluster",
+		"--secret-file", tempFile(t, "secret", rightSecret), "--registry", "gossip://"+seed+"?listen="+seed)
+	eventually(t, "the seed gossips", func() error {
+		if !strings.Contains(node.out.String(), "registered") {
+			return fmt.Errorf("it wrote: %s", node.out.String())
 		}
+		return nil
+	})
+	for reason, args := range wrongSettings(t, "gossiping-cluster") {
+		end(t, servesNothing(t, reason, append(args, "--registry", "gossip://"+seed+"?listen="+freeAddr(t))...))
+	}
+}
+
+// wrongSettings returns the flags of nodes that are given another secret, or another
+// cluster's ID, by which of them it is.
+func wrongSettings(t *testing.T, cluster string) map[string][]string {
+	return map[string][]string{
+		"secret":  {"--secret-file", tempFile(t, "wrong", wrongSecret), "--cluster-id", cluster},
+		"cluster": {"--secret-file", tempFile(t, "right", rightSecret), "--cluster-id", "another-cluster"},
+	}
+}
+
+// servesNothing starts a node that the cluster refuses, and checks that it says
+// why and that all of its doors are shut.
+func servesNothing(t *testing.T, reason string, args ...string) *process {
+	t.Helper()
+	addr, api := freeAddr(t), freeAddr(t)
+	p := start(t, "wrong-"+reason, append([]string{"node", "--listen", addr, "--api", "--api-listen", api}, args...)...)
+	p.addr = addr
+	eventually(t, p.name+" says what is wrong", func() error {
+		if text := p.out.String(); !strings.Contains(text, "the cluster refuses this node") || !strings.Contains(text, "reason="+reason) {
+			return fmt.Errorf("it wrote: %s", text)
+		}
+		return nil
+	})
+	for _, url := range []string{p.url("/readyz"), "http://" + api + "/readyz", "http://" + api + "/api?key=Tom"} {
+		code, body, err := get(url)
+		if err != nil || code != http.StatusServiceUnavailable || strings.Contains(string(body), "630") {
+			t.Errorf("%s: %d %q, %v", url, code, body, err)
+		}
+	}
+	if code, _, err := get(p.url("/healthz")); err != nil || code != http.StatusOK {
+		t.Errorf("/healthz: %d, %v", code, err)
+	}
+	return p
+}
+
+// end ends a process by SIGTERM.
+func end(t *testing.T, p *process) {
+	t.Helper()
+	p.signal(t, syscall.SIGTERM)
+	if code := p.wait(t); code != 0 {
+		t.Errorf("%s ended with status %d", p.name, code)
 	}
 }

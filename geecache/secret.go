@@ -67,6 +67,10 @@ func refusedf(reason Refusal, format string, args ...any) error {
 	return &refusedError{reason, fmt.Sprintf(format, args...)}
 }
 
+// NewRefusal returns an [ErrRefused] with its reason, for those who find out
+// outside of this package that a node is none of the cluster's.
+func NewRefusal(reason Refusal, text string) error { return refusedf(reason, "%s", text) }
+
 // RefusalOf returns why a handshake was refused, empty if err does not tell of
 // a refusal.
 func RefusalOf(err error) Refusal {

@@ -16,8 +16,9 @@ import (
 type welcome struct {
 	refused atomic.Pointer[refusedError] // nil: the node may serve
 
-	mu    sync.Mutex // guards tried, and that one settle runs at a time
-	tried bool       // each peer of the first view has been tried
+	mu       sync.Mutex    // guards what follows, and that one settle runs at a time
+	tried    bool          // each peer of the first view has been tried
+	registry *refusedError // why the registry refuses the node; nil: it does not
 }
 
 // Refused returns why the node's peers do not take it into the cluster, nil if
@@ -30,6 +31,23 @@ func (n *Node) Refused() error {
 	return nil
 }
 
+// Refuse tells a node that what tells it of its peers does not take it into the
+// cluster, with an error of [NewRefusal], or that it does, with nil. A node that
+// has begun to serve goes on.
+func (n *Node) Refuse(err error) {
+	var e *refusedError
+	if errors.As(err, &e) && !e.reason.stranger() {
+		e = nil
+	}
+	n.welcome.mu.Lock()
+	n.welcome.registry = e
+	if e != nil && n.state.Load() < stateServing {
+		n.welcome.refused.Store(e) // at once: an API may be served before Start
+	}
+	n.welcome.mu.Unlock()
+	n.settle()
+}
+
 // settle makes a node that has tried its peers serve, unless they refuse it.
 func (n *Node) settle() {
 	w := &n.welcome
@@ -39,9 +57,12 @@ func (n *Node) settle() {
 		return
 	}
 	refused := n.refusedByPeers()
+	if refused == nil {
+		refused = w.registry
+	}
 	w.refused.Store(refused)
 	if refused != nil {
-		n.log.Error("the cluster refuses this node, which serves nothing until a peer takes it in", "reason", refused.reason, "err", refused)
+		n.log.Error("the cluster refuses this node, which serves nothing until it is taken in", "reason", refused.reason, "err", refused)
 		return
 	}
 	if n.state.CompareAndSwap(stateJoining, stateServing) {

@@ -21,13 +21,15 @@ const (
 // A Node is what a Follower keeps informed: a [geecache.Node].
 type Node interface {
 	SetView(peers []geecache.Peer) error
+	Refuse(err error)
 	Stats() geecache.NodeStats
 }
 
 // A Follower keeps a node's view at what a registry says, and does not believe it
 // blindly: an error or an empty answer changes nothing, a member that makes no sense
 // is left out, and one that is missing stays as long as it can be reached, unless it
-// told that it leaves. Node and From must be set, all else may be left out. No field
+// told that it leaves. An error that is a [geecache.ErrRefused] says that the
+// cluster does not take the node in, which the node is told. Node and From must be set, all else may be left out. No field
 // may be changed once Run was called; Run it once.
 type Follower struct {
 	Name string // how the log calls the registry
@@ -96,6 +98,7 @@ type follow struct {
 	log     *slog.Logger
 	last    []geecache.Peer // the registry's last good answer
 	kept    []geecache.Peer // missing there, but reachable
+	told    bool            // the node that the cluster does not take it in
 	refused []string        // IDs of those there that the node cannot use
 	pending bool            // last is not in force yet
 	since   time.Time       // when it began to be so
@@ -181,6 +184,10 @@ func (s *follow) note(e event) (changed bool) {
 	}
 	s.mu.Unlock()
 
+	if is := errors.Is(e.err, geecache.ErrRefused); is || s.told && e.err == nil {
+		s.Node.Refuse(e.err)
+		s.told = is
+	}
 	if e.err != nil && before == nil { // the same again would only fill the log
 		s.log.Warn("no view from the registry: the last one stays", "err", e.err)
 	} else if e.err == nil && before != nil {

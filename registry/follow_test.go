@@ -43,6 +43,14 @@ type fakeNode struct {
 	state map[string]string // of peers that are not up
 	wrong string            // ID of a peer that it cannot use
 	err   error             // of SetView
+
+	refusals []geecache.Refusal // what Refuse was told
+}
+
+func (n *fakeNode) Refuse(err error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.refusals = append(n.refusals, geecache.RefusalOf(err))
 }
 
 func (n *fakeNode) SetView(peers []geecache.Peer) error {
@@ -205,6 +213,22 @@ func TestErrorAndEmptyAnswerKeepTheLastView(t *testing.T) {
 		}
 		if log := f.logged.String(); strings.Count(log, "no view from the registry") != 2 || strings.Count(log, "answers again") != 2 {
 			t.Errorf("the log has not one line a change:\n%s", log)
+		}
+	})
+}
+
+func TestARefusalIsToldToTheNode(t *testing.T) {
+	follower(t, func(f *fixture) {
+		f.fails(errors.New("down"))
+		f.fails(geecache.NewRefusal(geecache.RefusedSecret, "another one"))
+		f.fails(errors.New("down"))
+		f.says("a")
+		f.fails(geecache.NewRefusal(geecache.RefusedCluster, "another one"))
+		f.says("a")
+		f.says("a", "b")
+		want := []geecache.Refusal{geecache.RefusedSecret, "", geecache.RefusedCluster, ""}
+		if !slices.Equal(f.node.refusals, want) {
+			t.Errorf("the node was told %q, want %q", f.node.refusals, want)
 		}
 	})
 }

@@ -68,8 +68,8 @@ func (c Config) Validate() error {
 	if c.Interval < 0 {
 		return fmt.Errorf("gossip: Interval is %v: use a positive duration, or 0 for %v", c.Interval, DefaultInterval)
 	}
-	if len(c.Cluster) > memberlist.LabelMaxSize {
-		return fmt.Errorf("gossip: Cluster has %d bytes: use at most %d", len(c.Cluster), memberlist.LabelMaxSize)
+	if _, err := encode(c.Cluster, registry.Member{}, ""); err != nil {
+		return fmt.Errorf("gossip: Cluster: %w", err)
 	}
 	if c.Listen != "" {
 		host, _, err := split("Listen", c.Listen)
@@ -135,7 +135,10 @@ type Registry struct {
 	joined  chan struct{} // closed when the first attempt to join has ended
 
 	mu      sync.Mutex           // guards what follows
-	meta    []byte               // what this one says of itself; empty: it only listens
+	meta    []byte               // what this one says of itself
+	entered bool                 // ... is that it is a member
+	refused error                // why the others do not take it in, as far as the attempt to join has come
+	told    error                // the same, after the last whole attempt; nil: they do, or nobody is there
 	heard   map[string]heardOf   // by name: all who take part
 	lost    map[string]time.Time // by gossip address: those that fell silent, and when
 	changed chan struct{}        // closed, and replaced, when the members may have changed
@@ -189,7 +192,7 @@ var errClosed = errors.New("gossip: the registry has been closed")
 // Register implements [registry.Registrar]. It returns once this member has told
 // somebody of itself, or nobody is there.
 func (r *Registry) Register(ctx context.Context, self registry.Member) error {
-	meta, err := encode(self, r.name)
+	meta, err := encode(r.cfg.Cluster, self, r.name)
 	if err != nil {
 		return err
 	}
@@ -200,7 +203,7 @@ func (r *Registry) Register(ctx context.Context, self registry.Member) error {
 	case r.left:
 		err = errors.New("gossip: Register was called after Leave")
 	default:
-		r.meta = meta
+		r.meta, r.entered = meta, true
 	}
 	r.mu.Unlock()
 	if err != nil {
@@ -221,9 +224,9 @@ func (r *Registry) Register(ctx context.Context, self registry.Member) error {
 // gone; it goes on hearing of them until Close.
 func (r *Registry) Leave(ctx context.Context) error {
 	r.mu.Lock()
-	done := r.left || r.closed || r.meta == nil
+	done := r.left || r.closed || !r.entered
 	if !done {
-		r.left, r.meta = true, nil
+		r.left, r.meta = true, r.listening()
 	}
 	r.mu.Unlock()
 	if done {
@@ -267,7 +270,8 @@ func (r *Registry) Close() error {
 	return nil
 }
 
-// Watch implements [registry.Discoverer]. Its first view comes once the seeds have
+// Watch implements [registry.Discoverer]. It yields a [geecache.NewRefusal] as
+// long as seeds answer, and not as those of this cluster. Its first view comes once the seeds have
 // been asked.
 func (r *Registry) Watch(ctx context.Context) iter.Seq2[[]registry.Member, error] {
 	return func(yield func([]registry.Member, error) bool) {
@@ -298,20 +302,17 @@ func (r *Registry) Watch(ctx context.Context) iter.Seq2[[]registry.Member, error
 func (r *Registry) members() ([]registry.Member, <-chan struct{}, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
+	switch {
+	case r.closed:
 		return nil, r.changed, errClosed
+	case r.told != nil:
+		return nil, r.changed, r.told
 	}
 	var found []said
 	for _, h := range r.heard {
-		if len(h.meta) == 0 {
-			continue // it only listens
+		if h.said.ID != "" { // otherwise it only listens
+			found = append(found, h.said)
 		}
-		s, err := decode(h.meta)
-		if err != nil {
-			r.log.Debug("a member says of itself what cannot be read: it is left out", "from", h.addr, "err", err)
-			continue
-		}
-		found = append(found, s)
 	}
 	slices.SortFunc(found, said.compare)
 	members := make([]registry.Member, 0, len(found))

@@ -56,7 +56,7 @@ func TestContract(t *testing.T) {
 				}
 			},
 			Vanish: 10 * time.Second,
-			Holds:  func(m registry.Member) bool { _, err := encode(m, seed.name); return err == nil },
+			Holds:  func(m registry.Member) bool { _, err := encode("geecache", m, seed.name); return err == nil },
 			Many:   30,
 		}
 	})
@@ -100,33 +100,32 @@ func sees(t *testing.T, r *Registry, ids ...string) {
 func TestStrangers(t *testing.T) {
 	a := open(t, Config{Secrets: fixed(secret), Cluster: "shop"})
 	register(t, a, "a")
-	for name, cfg := range map[string]Config{
-		"no secret":       {Cluster: "shop"},
-		"another secret":  {Cluster: "shop", Secrets: fixed(strings.ToUpper(secret))},
-		"another cluster": {Cluster: "bank", Secrets: fixed(secret)},
+	for name, tt := range map[string]struct {
+		cfg  Config
+		want geecache.Refusal
+	}{
+		"no secret":       {Config{Cluster: "shop"}, geecache.RefusedSecret},
+		"another secret":  {Config{Cluster: "shop", Secrets: fixed(strings.ToUpper(secret))}, geecache.RefusedSecret},
+		"another cluster": {Config{Cluster: "bank", Secrets: fixed(secret)}, geecache.RefusedCluster},
+		"both":            {Config{Cluster: "bank"}, geecache.RefusedSecret},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var log strings.Builder
-			cfg.Seeds, cfg.Interval = []string{a.Addr()}, 50*time.Millisecond
-			cfg.Log = slog.New(slog.NewTextHandler(&log, nil))
-			b, err := New(cfg.at("127.0.0.1:0"))
-			if err != nil {
-				t.Fatal(err)
-			}
+			tt.cfg.Seeds, tt.cfg.Interval = []string{a.Addr()}, 50*time.Millisecond
+			b := open(t, tt.cfg)
 			register(t, b, "b")
-			sees(t, b, "b") // it has asked a by now
-			if err := b.Close(); err != nil {
-				t.Error(err)
+			tries := 0
+			for members, err := range b.Watch(t.Context()) {
+				if members != nil || geecache.RefusalOf(err) != tt.want {
+					t.Errorf("%v, %v; want a refusal for the %s", members, err, tt.want)
+				}
+				if tries++; tries == 3 {
+					break
+				}
 			}
 			sees(t, a, "a")
-			if !strings.Contains(log.String(), "another secret or cluster ID?") {
-				t.Errorf("the log does not tell why it is alone:\n%s", log.String())
-			}
 		})
 	}
 }
-
-func (c Config) at(listen string) Config { c.Listen = listen; return c }
 
 // A secret is exchanged in three steps, and nobody is ever alone for it: all
 // understand the new one, all use it, nobody understands the old one.
@@ -161,7 +160,12 @@ func TestSecretIsExchanged(t *testing.T) {
 	sees(t, b, "a", "b", "c")
 	old := open(t, Config{Secrets: fixed(secret), Seeds: []string{a.Addr()}})
 	register(t, old, "old")
-	sees(t, old, "old")
+	for _, err := range old.Watch(t.Context()) {
+		if geecache.RefusalOf(err) != geecache.RefusedSecret {
+			t.Errorf("the old secret is not refused: %v", err)
+		}
+		break
+	}
 	sees(t, a, "a", "b", "c")
 }
 
@@ -206,7 +210,7 @@ func TestValidate(t *testing.T) {
 	for want, cfg := range map[string]Config{
 		"":                        {Listen: "127.0.0.1:0", Seeds: []string{"127.0.0.1:7946", "cache.example:7946"}},
 		"Interval":                {Interval: -1},
-		"Cluster has 300":         {Cluster: strings.Repeat("x", 300)},
+		"Cluster: ":               {Cluster: strings.Repeat("x", 600)},
 		`Listen is "x"`:           {Listen: "x"},
 		`Listen is "127.0.0.1:x"`: {Listen: "127.0.0.1:x"},
 		"whoever reaches it":      {Listen: ":7946"},
@@ -262,7 +266,7 @@ func TestRegisterSaysWhatDoesNotFit(t *testing.T) {
 
 func FuzzDecode(f *testing.F) {
 	for _, m := range []registry.Member{member("a"), {Peer: geecache.Peer{ID: "b", Role: geecache.RoleClient, Zone: "z", Weight: 2.5}}} {
-		meta, err := encode(m, "0")
+		meta, err := encode("c", m, "0")
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -274,10 +278,13 @@ func FuzzDecode(f *testing.F) {
 			return
 		}
 		m := s.member()
-		if m.ID == "" || m.Addr == "" || m.Role == "" || m.Weight == 0 {
+		if s.ID == "" {
+			return // it only listens
+		}
+		if m.Addr == "" || m.Role == "" || m.Weight == 0 {
 			t.Errorf("%q: %+v", meta, m)
 		}
-		if again, err := encode(m, s.Begun); err == nil {
+		if again, err := encode(s.Cluster, m, s.Begun); err == nil {
 			if s2, err := decode(again); err != nil || s2.member().Peer != m.Peer {
 				t.Errorf("%q: %+v, then %+v (%v)", meta, m, s2.member(), err)
 			}

@@ -6,6 +6,8 @@ import (
 	"net"
 	"slices"
 	"time"
+
+	"github.com/geecache/geecache/geecache"
 )
 
 // lostMost and lostFor bound who is looked for that fell silent without leaving: it
@@ -23,7 +25,7 @@ const aloneFirst = 50 * time.Millisecond
 // keepJoined looks for the seeds, and again for whoever is missing, and exchanges
 // the secret.
 func (r *Registry) keepJoined(ctx context.Context) {
-	alone := r.join(r.missingSeeds(ctx), false)
+	alone := r.join(ctx, r.missingSeeds(ctx), false)
 	close(r.joined)
 	pause := min(aloneFirst, r.cfg.Interval)
 	t := time.NewTimer(pause)
@@ -43,28 +45,68 @@ func (r *Registry) keepJoined(ctx context.Context) {
 			r.log.Warn("the secret stays as it is", "err", err)
 		}
 		// One of the lost at a time: each may take until its timeout.
-		alone = r.join(append(r.missingSeeds(ctx), r.oneLost()...), alone)
+		alone = r.join(ctx, append(r.missingSeeds(ctx), r.oneLost()...), alone)
 	}
 }
 
 // join speaks to each of the addresses, and reports whether this one is alone in
 // spite of that. before says that it was so: the log need not say it again.
-func (r *Registry) join(addrs []string, before bool) (alone bool) {
+func (r *Registry) join(ctx context.Context, addrs []string, before bool) (alone bool) {
 	if len(addrs) == 0 {
 		return false
 	}
+	r.refuse(nil)
 	_, err := r.list.Join(addrs)
-	alone = r.list.NumMembers() <= 1 && len(addrs) > 0
+	if err != nil && r.list.NumMembers() <= 1 {
+		r.findSecretWrong(ctx, addrs)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	alone = len(r.heard) <= 1
+	if !alone {
+		r.refused = nil // some take it in
+	}
 	switch {
-	case alone && !before && err != nil:
-		r.log.Warn("no seed answers as one of this cluster: alone until one does "+
-			"(has it another secret or cluster ID?)", "seeds", addrs, "err", err)
+	case alone && !before && err != nil && r.refused == nil:
+		r.log.Warn("no seed answers: alone until one does", "seeds", addrs, "err", err)
 	case !alone && before:
-		r.log.Info("no longer alone", "members", r.list.NumMembers())
+		r.log.Info("no longer alone", "members", len(r.heard))
 	case err != nil:
 		r.log.Debug("a member that is looked for does not answer", "err", err)
 	}
+	r.told = r.refused
+	r.notifyLocked()
 	return alone
+}
+
+// findSecretWrong finds out whether somebody is there who understands nothing of what this
+// one says. He closes the connection without a word.
+func (r *Registry) findSecretWrong(ctx context.Context, addrs []string) {
+	r.mu.Lock()
+	known := r.refused != nil
+	r.mu.Unlock()
+	if known {
+		return
+	}
+	d := net.Dialer{Timeout: tcpTimeout}
+	for _, addr := range addrs {
+		if addr == r.addr {
+			continue
+		}
+		if conn, err := d.DialContext(ctx, "tcp", addr); err == nil {
+			_ = conn.Close()
+			r.refuse(geecache.NewRefusal(geecache.RefusedSecret,
+				fmt.Sprintf("who gossips at %s does not understand this node: has the cluster another secret, or none? Give both the same (--secret-file)", addr)))
+			return
+		}
+	}
+}
+
+// refuse notes why this one is not taken in. Watchers are told when it is certain.
+func (r *Registry) refuse(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.refused = err
 }
 
 // missingSeeds returns the addresses of the seeds that do not take part now, this

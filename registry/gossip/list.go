@@ -10,12 +10,14 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
+
+	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/registry"
 )
 
 // The pace of the gossip: a change is with all of 50 members in half a second, and
@@ -43,7 +45,7 @@ func (r *Registry) listen() error {
 	// Two that run on one machine, one after the other, must not be taken for each
 	// other; so the node's ID, which comes with Register, is not the name.
 	c.Name = fmt.Sprintf("%016x-%08x", time.Now().UnixNano(), rand.Uint32())
-	c.Label = r.cfg.Cluster
+	r.name, r.meta = c.Name, r.listening()
 	c.BindAddr, c.BindPort, c.AdvertisePort = host, port, port
 	if r.cfg.Advertise != "" {
 		if c.AdvertiseAddr, c.AdvertisePort, err = split("Advertise", r.cfg.Advertise); err != nil {
@@ -53,7 +55,7 @@ func (r *Registry) listen() error {
 	c.GossipInterval, c.ProbeInterval, c.ProbeTimeout, c.TCPTimeout = gossipInterval, probeInterval, probeTimeout, tcpTimeout
 	c.GossipToTheDeadTime, c.PushPullInterval = deadInterval, allInterval
 	c.EnableCompression = false // what is said is short
-	c.Delegate, c.Events = delegate{r}, events{r}
+	c.Delegate, c.Events, c.Merge, c.Alive = delegate{r}, events{r}, gate{r}, gate{r}
 	c.Logger = log.New(logWriter{r.log, new(atomic.Int64)}, "", 0)
 	if r.cfg.Secrets != nil {
 		all, err := keys(r.cfg.Secrets())
@@ -69,7 +71,7 @@ func (r *Registry) listen() error {
 		return fmt.Errorf("gossip: listening on %s: %w: choose another port (--gossip-listen), or stop what uses it",
 			net.JoinHostPort(host, fmt.Sprint(port)), err)
 	}
-	r.name, r.addr = c.Name, r.list.LocalNode().Address() // before anybody can change it
+	r.addr = r.list.LocalNode().Address() // before anybody can change it
 	return nil
 }
 
@@ -90,6 +92,15 @@ func keys(secrets []string) ([][]byte, error) {
 		all = append(all, key)
 	}
 	return all, nil
+}
+
+// listening returns what one says that only listens.
+func (r *Registry) listening() []byte {
+	meta, err := encode(r.cfg.Cluster, registry.Member{}, r.name)
+	if err != nil {
+		panic(err) // Validate has tried it
+	}
+	return meta
 }
 
 // delegate says what this member is.
@@ -117,7 +128,7 @@ func (d delegate) MergeRemoteState([]byte, bool) {}
 // heardOf is what was heard of one who takes part.
 type heardOf struct {
 	addr string
-	meta []byte
+	said said
 }
 
 // events hears who comes and goes. What it is given may change once it returns.
@@ -125,9 +136,13 @@ type events struct{ r *Registry }
 
 // NotifyJoin implements memberlist.EventDelegate.
 func (e events) NotifyJoin(n *memberlist.Node) {
+	s, err := decode(n.Meta)
+	if err != nil {
+		return // the gate has let nobody in who says such a thing
+	}
 	e.r.mu.Lock()
 	defer e.r.mu.Unlock()
-	h := heardOf{addr: n.Address(), meta: slices.Clone(n.Meta)}
+	h := heardOf{addr: n.Address(), said: s}
 	e.r.heard[n.Name] = h
 	delete(e.r.lost, h.addr)
 	e.r.notifyLocked()
@@ -142,10 +157,39 @@ func (e events) NotifyLeave(n *memberlist.Node) {
 	defer e.r.mu.Unlock()
 	h := e.r.heard[n.Name]
 	delete(e.r.heard, n.Name)
-	if len(h.meta) > 0 && len(e.r.lost) < lostMost && n.Name != e.r.name {
+	if h.said.ID != "" && len(e.r.lost) < lostMost && n.Name != e.r.name {
 		e.r.lost[h.addr] = time.Now() // without having said that it is a member no more
 	}
 	e.r.notifyLocked()
+}
+
+// gate lets in who is of this cluster.
+type gate struct{ r *Registry }
+
+// NotifyAlive implements memberlist.AliveDelegate.
+func (g gate) NotifyAlive(n *memberlist.Node) error {
+	s, err := decode(n.Meta)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%s says of itself what cannot be read: %w", n.Address(), err)
+	case s.Cluster != g.r.cfg.Cluster:
+		return geecache.NewRefusal(geecache.RefusedCluster,
+			fmt.Sprintf("this node is of cluster %q, the one that gossips at %s of %q", g.r.cfg.Cluster, n.Address(), s.Cluster))
+	}
+	return nil
+}
+
+// NotifyMerge implements memberlist.MergeDelegate.
+func (g gate) NotifyMerge(all []*memberlist.Node) error {
+	for _, n := range all {
+		if err := g.NotifyAlive(n); err != nil {
+			if geecache.RefusalOf(err) != "" {
+				g.r.refuse(err) // the library keeps its text alone
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // logWriter hands on what the gossip logs: a line with its level in brackets.

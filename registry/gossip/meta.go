@@ -19,7 +19,8 @@ import (
 // said is what a member says of itself. Names are short, because the gossip
 // carries 512 bytes at most.
 type said struct {
-	ID       string            `json:"i"`
+	Cluster  string            `json:"c"`
+	ID       string            `json:"i,omitempty"` // empty: it only listens
 	Addr     string            `json:"a,omitempty"` // left out if it is the ID
 	Role     geecache.Role     `json:"r,omitempty"`
 	Zone     string            `json:"z,omitempty"`
@@ -29,8 +30,8 @@ type said struct {
 }
 
 // encode returns what the gossip carries of a member.
-func encode(m registry.Member, begun string) ([]byte, error) {
-	s := said{ID: m.ID, Addr: m.Addr, Role: m.Role, Zone: m.Zone, Weight: m.Weight, Metadata: m.Metadata, Begun: begun}
+func encode(cluster string, m registry.Member, begun string) ([]byte, error) {
+	s := said{Cluster: cluster, ID: m.ID, Addr: m.Addr, Role: m.Role, Zone: m.Zone, Weight: m.Weight, Metadata: m.Metadata, Begun: begun}
 	if s.ID == "" {
 		s.ID = m.Addr
 	}
@@ -43,7 +44,7 @@ func encode(m registry.Member, begun string) ([]byte, error) {
 	if s.Weight == 1 {
 		s.Weight = 0
 	}
-	texts := []string{m.ID, m.Addr, string(m.Role), m.Zone}
+	texts := []string{cluster, m.ID, m.Addr, string(m.Role), m.Zone}
 	texts = slices.AppendSeq(texts, maps.Keys(m.Metadata))
 	texts = slices.AppendSeq(texts, maps.Values(m.Metadata))
 	for _, text := range texts {
@@ -68,13 +69,8 @@ func encode(m registry.Member, begun string) ([]byte, error) {
 // decode reads what encode made, or what somebody claims to be that.
 func decode(meta []byte) (said, error) {
 	var s said
-	if err := json.Unmarshal(meta, &s); err != nil {
-		return said{}, err
-	}
-	if s.ID == "" {
-		return said{}, fmt.Errorf("it has no ID")
-	}
-	return s, nil
+	err := json.Unmarshal(meta, &s)
+	return s, err
 }
 
 func (s said) member() registry.Member {
