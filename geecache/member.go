@@ -81,13 +81,17 @@ func (m *member) judge(reply *PeerReply, err error, count bool) error {
 	return fmt.Errorf("%w: %s: %w", ErrPeerTrouble, m.peer.ID, err)
 }
 
-// askMany sends several requests in one round trip. Each has an error of its
-// own: the member is in trouble, or ctx ended.
-func (m *member) askMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
+// askMany sends several requests in one round trip. Each call has a reply or an
+// error of its own: the member is in trouble, or ctx ended.
+func (m *member) askMany(ctx context.Context, reqs []PeerRequest) []call {
 	m.beginMany(len(reqs))
 	replies, errs := m.client.GetMany(ctx, reqs)
-	m.endMany(ctx, replies, errs)
-	return replies, errs
+	calls := make([]call, len(reqs))
+	for i := range calls {
+		calls[i].reply, calls[i].err = replies[i], errs[i]
+	}
+	m.endMany(ctx, calls)
+	return calls
 }
 
 // beginMany and endMany are the parts of askMany before and after the asking.
@@ -96,10 +100,11 @@ func (m *member) beginMany(n int) {
 	m.inFlight.Add(int64(n))
 }
 
-func (m *member) endMany(ctx context.Context, replies []PeerReply, errs []error) {
-	m.inFlight.Add(-int64(len(errs)))
-	for i := range errs {
-		errs[i] = m.judge(&replies[i], errs[i], ctx.Err() == nil)
+func (m *member) endMany(ctx context.Context, calls []call) {
+	m.inFlight.Add(-int64(len(calls)))
+	for i := range calls {
+		k := &calls[i]
+		k.err = m.judge(&k.reply, k.err, ctx.Err() == nil)
 	}
 }
 
