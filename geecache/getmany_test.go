@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -139,4 +142,51 @@ func TestGetManyDoesNotLetADeadPeerWaitForASlowKey(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The memory of a GetMany is used again. Whatever the others ask meanwhile, and
+// whether a source is late, a key has no value or a caller leaves, each gets the
+// values of its own keys, and no others.
+func TestGetManyAtOnce(t *testing.T) {
+	src := &testSource{delay: 2 * time.Millisecond} // longer than a GetMany waits for all together
+	nodes := startCluster(t, 3, src, Config{}, GroupConfig{HotTTL: -1, NotFoundTTL: -1})
+	g := nodes[0].Group("g")
+	var wg sync.WaitGroup
+	for c := range 8 {
+		wg.Go(func() {
+			rnd := rand.New(rand.NewPCG(uint64(c), 1))
+			for i := range 150 {
+				var keys []string
+				for range 1 + rnd.IntN(60) {
+					prefix := "key"
+					if i%7 == 0 && rnd.IntN(20) == 0 {
+						prefix = "no"
+					}
+					keys = append(keys, fmt.Sprint(prefix, rnd.IntN(300)))
+				}
+				ctx, cancel := context.WithCancel(t.Context())
+				leaves := i%11 == 10
+				if leaves {
+					go cancel()
+				}
+				values, err := g.GetMany(ctx, keys...)
+				cancel()
+				for _, key := range keys {
+					v, ok := values[key]
+					switch {
+					case ok && v.String() != "value of "+key:
+						t.Errorf("%s: %q", key, v)
+					case !ok && !leaves && (!strings.HasPrefix(key, "no") || !errors.Is(err, ErrNotFound)):
+						t.Errorf("%s is missing: %v", key, err)
+					}
+				}
+				for key := range values {
+					if !slices.Contains(keys, key) {
+						t.Errorf("%s was not asked for", key)
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

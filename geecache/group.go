@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 	"unsafe"
@@ -34,6 +35,8 @@ type Group struct {
 	// peers that never forward; plain is for the others, and callers that may be
 	// such a peer never join it.
 	fetches, plain *singleflight.Group[answer]
+
+	manys sync.Pool // of *many
 
 	turn chan struct{} // holds a token for each call of the source
 	wait atomic.Int64  // loads that wait for their turn

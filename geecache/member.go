@@ -204,29 +204,32 @@ func (m *member) judge(reply *PeerReply, err error, count bool) error {
 	return m.trouble(err)
 }
 
-// askMany sends several requests in one round trip. Each has an error of its
-// own: the member is in trouble, or ctx ended.
-func (m *member) askMany(ctx context.Context, reqs []PeerRequest) (replies []PeerReply, errs []error) {
+// askMany sends several requests in one round trip. Each call has a reply or an
+// error of its own: the member is in trouble, or ctx ended.
+func (m *member) askMany(ctx context.Context, reqs []PeerRequest) []call {
+	calls := make([]call, len(reqs))
 	trial, err := m.breaker.enter()
 	if err != nil {
-		errs = make([]error, len(reqs))
-		for i := range errs {
-			errs[i] = m.trouble(err)
+		for i := range calls {
+			calls[i].err = m.trouble(err)
 		}
-		return make([]PeerReply, len(reqs)), errs
+		return calls
 	}
 	m.beginMany(len(reqs))
 	worst, why := lost, errPanicked
 	defer func() { m.breaker.leave(trial, worst, why) }()
-	replies, errs = m.client.GetMany(ctx, reqs)
-	worst, why = m.endMany(ctx, replies, errs)
+	replies, errs := m.client.GetMany(ctx, reqs)
+	for i := range calls {
+		calls[i].reply, calls[i].err = replies[i], errs[i]
+	}
+	worst, why = m.endMany(ctx, calls)
 	if m.stream == nil {
 		for i := range replies {
 			m.bytesOut.Add(int64(len(reqs[i].Group) + len(reqs[i].Key)))
 			m.bytesIn.Add(int64(len(replies[i].Value)))
 		}
 	}
-	return replies, errs
+	return calls
 }
 
 // beginMany and endMany are the parts of askMany before and after the asking.
@@ -236,16 +239,17 @@ func (m *member) beginMany(n int) {
 	m.inFlight.Add(int64(n))
 }
 
-func (m *member) endMany(ctx context.Context, replies []PeerReply, errs []error) (worst outcome, why error) {
-	m.inFlight.Add(-int64(len(errs)))
-	for i := range errs {
-		o, err := outcomeOf(ctx, &replies[i], errs[i]), errs[i]
-		errs[i] = m.judge(&replies[i], err, ctx.Err() == nil)
+func (m *member) endMany(ctx context.Context, calls []call) (worst outcome, why error) {
+	m.inFlight.Add(-int64(len(calls)))
+	for i := range calls {
+		k := &calls[i]
+		o, err := outcomeOf(ctx, &k.reply, k.err), k.err
+		k.err = m.judge(&k.reply, err, ctx.Err() == nil)
 		if o == failed || o == lost {
-			m.breaker.note(o, errors.Join(err, replies[i].Code.Err()))
+			m.breaker.note(o, errors.Join(err, k.reply.Code.Err()))
 		}
 		if o > worst {
-			worst, why = o, errors.Join(err, replies[i].Code.Err())
+			worst, why = o, errors.Join(err, k.reply.Code.Err())
 		}
 	}
 	return worst, why

@@ -174,13 +174,16 @@ func (c *streamClient) putCall(s *singleCall) {
 
 // GetMany implements [PeerClient].
 func (c *streamClient) GetMany(ctx context.Context, reqs []PeerRequest) ([]PeerReply, []error) {
-	sent := c.sendMany(ctx, reqs, nil)
-	sent.await(ctx)
-	return sent.results()
+	var m manyCall
+	m.wait.done = make(chan struct{}, 1)
+	c.sendMany(ctx, &m, reqs, nil)
+	m.await(ctx)
+	replies, errs := make([]PeerReply, len(reqs)), make([]error, len(reqs))
+	for i := range m.calls {
+		replies[i], errs[i] = m.calls[i].reply, m.calls[i].err
+	}
+	return replies, errs
 }
-
-// errUnsent marks a request that is answered without being sent.
-var errUnsent = errors.New("not sent")
 
 // sendable reports whether a frame can carry a request.
 func sendable(req *PeerRequest) bool {

@@ -30,9 +30,10 @@ type callWaiter struct {
 // the table, has ended.
 func (w *callWaiter) end() {
 	if w.left.Add(-1) == 0 {
+		parent := w.parent // the waiter may be used again once it is told
 		w.done <- struct{}{}
-		if w.parent != nil {
-			w.parent.end()
+		if parent != nil {
+			parent.end()
 		}
 	}
 }
@@ -150,38 +151,6 @@ func (cc *clientConn) get(ctx context.Context, req *PeerRequest) (PeerReply, err
 	reply, err := s.reply, s.err
 	cc.client.putCall(s)
 	return reply, err
-}
-
-// sendMany sends the requests, in one write unless they exceed what is gathered.
-func (cc *clientConn) sendMany(ctx context.Context, reqs []PeerRequest, calls []call, errs []error, wait *callWaiter) {
-	locked := false
-	for i := range reqs {
-		if errs[i] != nil {
-			continue
-		}
-		timeout, err := wireTimeout(ctx, &reqs[i])
-		if err == nil && !locked {
-			err = cc.lock(ctx)
-			locked = err == nil
-		}
-		if err != nil {
-			errs[i] = err
-			continue
-		}
-		calls[i].waiter = wait
-		wait.left.Add(1)
-		cc.addLocked(&calls[i])
-		cc.w.buf = appendRequest(cc.w.buf, calls[i].id, &reqs[i], timeout)
-		if len(cc.w.buf) >= gatherMost {
-			cc.asked()
-			cc.w.flushLocked(false)
-			locked = false
-		}
-	}
-	if locked {
-		cc.asked()
-		cc.w.flushLocked(cc.used > len(reqs))
-	}
 }
 
 // lock locks w.mu for a new request, once there is room for it.

@@ -154,14 +154,16 @@ func (c *streamClient) push(ctx context.Context, entries []pushFrame) ([]Code, e
 	if conn == nil {
 		return nil, c.trouble(ErrClosed)
 	}
-	m := &manyCall{conn: conn, wait: newCallWaiter(nil), calls: make([]call, len(entries))}
+	m := &manyCall{conn: conn, calls: make([]call, len(entries))}
+	m.wait.done = make(chan struct{}, 1)
+	m.wait.begin(nil)
 	err := conn.lock(ctx)
 	if err != nil {
 		return nil, err
 	}
 	for i := range entries {
 		k := &m.calls[i]
-		k.waiter = m.wait
+		k.waiter = &m.wait
 		m.wait.left.Add(1)
 		conn.addLocked(k)
 		entries[i].id = k.id

@@ -1,57 +1,86 @@
 package geecache
 
-import (
-	"context"
-	"time"
-)
+import "context"
 
 // A manyCall is several requests to one peer. One goroutine may send several of
 // them, to several peers, and wait for all replies at once: with a goroutine for
 // each peer, 100 keys of three peers took 1.1 times as long.
+//
+// It may be used again when all its calls, and those of its parent, have ended.
 type manyCall struct {
-	conn    *clientConn // nil: nothing was sent
-	wait    *callWaiter
-	calls   []call
-	replies []PeerReply
-	errs    []error
+	conn  *clientConn // nil: nothing was sent
+	wait  callWaiter
+	calls []call // each has its reply or error when all have ended
 }
 
-// newCallWaiter returns a waiter for calls of its goroutine, which counts as one of
+// begin makes a waiter wait for calls of its goroutine, which counts as one of
 // them until it says that it has made all of them, by end.
-func newCallWaiter(parent *callWaiter) *callWaiter {
+func (w *callWaiter) begin(parent *callWaiter) {
 	if parent != nil {
 		parent.left.Add(1)
 	}
-	w := &callWaiter{done: make(chan struct{}, 1), parent: parent}
+	w.parent = parent
 	w.left.Store(1)
-	return w
 }
 
 // sendMany sends requests. They are a call of parent, unless it is nil.
-func (c *streamClient) sendMany(ctx context.Context, reqs []PeerRequest, parent *callWaiter) *manyCall {
-	m := &manyCall{
-		wait:    newCallWaiter(parent),
-		replies: make([]PeerReply, len(reqs)), errs: make([]error, len(reqs)),
-	}
+func (c *streamClient) sendMany(ctx context.Context, m *manyCall, reqs []PeerRequest, parent *callWaiter) {
+	m.wait.begin(parent)
 	defer m.wait.end()
+	if n := len(reqs); n > cap(m.calls) {
+		m.calls = make([]call, n)
+	} else {
+		m.calls = m.calls[:n]
+	}
 	if len(reqs) == 0 {
-		return m
+		return
 	}
 	conn, err := c.conn(ctx)
 	if err != nil {
-		for i := range m.errs {
-			m.errs[i] = err
+		for i := range m.calls {
+			m.calls[i].err = err
 		}
-		return m
+		return
 	}
-	m.conn, m.calls = conn, make([]call, len(reqs))
+	m.conn = conn
+	conn.sendMany(ctx, m, reqs)
+}
+
+// sendMany sends the requests, in one write unless they exceed what is gathered.
+func (cc *clientConn) sendMany(ctx context.Context, m *manyCall, reqs []PeerRequest) {
+	locked, unsent := false, int32(0)
+	m.wait.left.Add(int32(len(reqs)))
 	for i := range reqs {
-		if reply, bad := unsendable(&reqs[i]); bad {
-			m.replies[i], m.errs[i] = reply, errUnsent
+		req, k := &reqs[i], &m.calls[i]
+		if !sendable(req) {
+			k.reply, _ = unsendable(req)
+			unsent++
+			continue
+		}
+		timeout, err := wireTimeout(ctx, req)
+		if err == nil && !locked {
+			err = cc.lock(ctx)
+			locked = err == nil
+		}
+		if err != nil {
+			k.err = err
+			unsent++
+			continue
+		}
+		k.waiter = &m.wait
+		cc.addLocked(k)
+		cc.w.buf = appendRequest(cc.w.buf, k.id, req, timeout)
+		if len(cc.w.buf) >= gatherMost {
+			cc.asked()
+			cc.w.flushLocked(false)
+			locked = false
 		}
 	}
-	conn.sendMany(ctx, reqs, m.calls, m.errs, m.wait)
-	return m
+	if locked {
+		cc.asked()
+		cc.w.flushLocked(cc.used > len(reqs))
+	}
+	m.wait.left.Add(-unsent)
 }
 
 // await waits until all calls have ended, or takes them back when ctx ends.
@@ -65,33 +94,4 @@ func (m *manyCall) await(ctx context.Context) {
 		}
 		m.wait.leave(removed)
 	}
-}
-
-// doneWithin reports whether all calls end within a time.
-func (w *callWaiter) doneWithin(d time.Duration) bool {
-	if w.left.Load() == 0 {
-		return true
-	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-w.done:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// results returns the replies, each with an error of its own, once all calls have
-// ended.
-func (m *manyCall) results() ([]PeerReply, []error) {
-	for i := range m.calls {
-		switch m.errs[i] {
-		case nil:
-			m.replies[i], m.errs[i] = m.calls[i].reply, m.calls[i].err
-		case errUnsent:
-			m.errs[i] = nil
-		}
-	}
-	return m.replies, m.errs
 }
