@@ -5,6 +5,7 @@ package e2e
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/http"
@@ -20,8 +21,8 @@ import (
 )
 
 // startParent runs `geecache cluster` and returns it with the PIDs of its
-// children.
-func startParent(t *testing.T, args ...string) (parent *process, pids []int) {
+// children and the port of its first node.
+func startParent(t *testing.T, args ...string) (parent *process, pids []int, first string) {
 	t.Helper()
 	port, err := freeRange(3)
 	if err != nil {
@@ -44,7 +45,7 @@ func startParent(t *testing.T, args ...string) (parent *process, pids []int) {
 		}
 		pids = append(pids, pid)
 	}
-	return parent, pids
+	return parent, pids, strconv.Itoa(port)
 }
 
 // alive reports whether a process runs. One that has ended, but whom no parent
@@ -79,7 +80,7 @@ func allGone(t *testing.T, pids []int) {
 func TestInterruptLeavesNoProcess(t *testing.T) {
 	t.Parallel()
 	began := time.Now()
-	parent, pids := startParent(t)
+	parent, pids, _ := startParent(t)
 	if code, body, err := get(parent.url("/api?key=Tom")); err != nil || code != http.StatusOK || string(body) != "630" {
 		t.Errorf("Tom: %d, %q, %v", code, body, err)
 	}
@@ -93,9 +94,24 @@ func TestInterruptLeavesNoProcess(t *testing.T) {
 
 func TestKilledParentLeavesNoProcess(t *testing.T) {
 	t.Parallel()
-	parent, pids := startParent(t)
+	parent, pids, port := startParent(t)
+	var added []byte
+	eventually(t, "a node is added", func() (err error) {
+		added, err = exec.Command(geecache, "cluster", "add", "--json", "--port", port).CombinedOutput()
+		if err != nil {
+			err = fmt.Errorf("%w: %s", err, added)
+		}
+		return err
+	})
+	var node struct{ PID int }
+	if err := json.Unmarshal(added, &node); err != nil {
+		t.Fatalf("%v: %s", err, added)
+	}
+	if out, err := exec.Command(geecache, "cluster", "pause", "2", "--port", port).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
 	parent.kill(t)
-	allGone(t, pids)
+	allGone(t, append(pids, node.PID)) // the paused one too
 }
 
 func TestTermEndsANodeWithoutFailingRequests(t *testing.T) {

@@ -246,7 +246,7 @@ func readSized(client *http.Client, addr, key string) error {
 
 // A cluster's processes share the limit, however many groups and roles there are.
 func TestClusterDividesTheMemory(t *testing.T) {
-	api, _ := startParent(t, "--memory-limit", "400MiB")
+	api, _, _ := startParent(t, "--memory-limit", "400MiB")
 	processes := []*process{{addr: api.addr, name: "api"}}
 	for _, peer := range api.status(t).Peers {
 		if peer.ID != api.addr {

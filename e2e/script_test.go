@@ -22,8 +22,10 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 // commands they have
 //
 //	freeport NAME...            sets each variable to a free port
-//	freeports NAME N            sets it to the first of N free ports in a row
+//	freeports NAME N            sets it to the first of N free ports in a row, and
+//	                            NAME_1 and so on to those after it
 //	waitready ADDR...           waits until each process is ready
+//	waitcluster PORT            waits until a cluster on this machine can be changed
 //	http METHOD URL [HEADER|@BODY]...
 //	                            the body goes to stdout, status and headers to stderr
 //	value TEXT                  compares stdout with TEXT, byte by byte
@@ -36,10 +38,11 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("PATH", filepath.Dir(geecache)+string(filepath.ListSeparator)+env.Getenv("PATH"))
 			env.Setenv("GORACE", raceOptions)
+			env.Setenv("XDG_RUNTIME_DIR", "") // the scripts' clusters do not see each other
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"freeport": cmdFreePort, "freeports": cmdFreePorts, "waitready": cmdWaitReady,
+			"freeport": cmdFreePort, "freeports": cmdFreePorts, "waitready": cmdWaitReady, "waitcluster": cmdWaitCluster,
 			"http": cmdHTTP, "value": cmdValue,
 		},
 	})
@@ -62,6 +65,9 @@ func cmdFreePorts(ts *testscript.TestScript, _ bool, args []string) {
 	first, err := freeRange(n)
 	ts.Check(err)
 	ts.Setenv(args[0], strconv.Itoa(first))
+	for i := 1; i < n; i++ {
+		ts.Setenv(fmt.Sprintf("%s_%d", args[0], i), strconv.Itoa(first+i))
+	}
 }
 
 func cmdWaitReady(ts *testscript.TestScript, _ bool, args []string) {
@@ -74,6 +80,13 @@ func cmdWaitReady(ts *testscript.TestScript, _ bool, args []string) {
 			return err
 		}))
 	}
+}
+
+func cmdWaitCluster(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: waitcluster PORT")
+	}
+	ts.Check(poll(patience, func() error { return ts.Exec("geecache", "cluster", "list", "--port", args[0]) }))
 }
 
 func cmdHTTP(ts *testscript.TestScript, neg bool, args []string) {

@@ -189,7 +189,11 @@ func (s *follow) note(e event) (changed bool) {
 		s.told = is
 	}
 	if e.err != nil && before == nil { // the same again would only fill the log
-		s.log.Warn("no view from the registry: the last one stays", "err", e.err)
+		if first := s.status.Answers == 0; first && errors.Is(e.err, ErrEmpty) { // whoever is the first one
+			s.log.Info("the registry names no members yet")
+		} else {
+			s.log.Warn("no view from the registry: the last one stays", "err", e.err)
+		}
 	} else if e.err == nil && before != nil {
 		s.log.Info("the registry answers again", "members", len(peers))
 	}

@@ -21,3 +21,13 @@ func terminate(p *os.Process) {
 // terminates says that terminate lets a process end by itself, with a status
 // that means something.
 const terminates = true
+
+// pause stops a process where it is, and proceed lets it go on.
+func pause(p *os.Process) error   { return p.Signal(syscall.SIGSTOP) }
+func proceed(p *os.Process) error { return p.Signal(syscall.SIGCONT) }
+
+// ours reports whether a file belongs to this process's user.
+func ours(info os.FileInfo) bool {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && int(stat.Uid) == os.Getuid()
+}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"os"
 	"syscall"
 )
@@ -17,3 +18,12 @@ func terminate(p *os.Process) { _ = p.Kill() } // it may have ended
 // terminates says that terminate lets a process end by itself, with a status
 // that means something.
 const terminates = false
+
+var errNoPause = errors.New("Windows cannot pause a process")
+
+// pause and proceed fail: Windows has no signal for that.
+func pause(*os.Process) error   { return errNoPause }
+func proceed(*os.Process) error { return errNoPause }
+
+// ours reports true: the folder for temporary files is each user's own.
+func ours(os.FileInfo) bool { return true }

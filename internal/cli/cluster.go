@@ -25,6 +25,10 @@ import (
 const clusterLong = `cluster runs a whole cluster on this machine: cache nodes, each a process of its
 own, and an API server that asks them. They listen on 127.0.0.1 only.
 
+The nodes find each other by gossip, so others may come and go meanwhile: from
+another terminal, geecache cluster add starts one more, and remove, kill, pause
+and resume do to one of them what their names say.
+
 Their logs go to standard error, with the process's name before each line. A
 process that ends by itself is not started again, which is said loudly; the
 others answer for its keys. Ctrl-C stops all of them.
@@ -34,7 +38,9 @@ The exit status is 0 if all processes ended well when they were told to.`
 const clusterExample = `  geecache cluster
   geecache cluster --nodes 5 --source 'slowdb:users.db?latency=200ms'
   geecache cluster --source 'postgres://app@db/app' --query 'select score from scores where name = $1'
-  geecache cluster --json --log-level warn`
+  geecache cluster --json --log-level warn
+  geecache cluster add
+  geecache cluster kill 2`
 
 const (
 	maxClusterNodes = 64
@@ -59,7 +65,7 @@ func newClusterCommand() *cobra.Command {
 		Short:   "Run a cluster on this machine: cache nodes and an API server",
 		Long:    clusterLong,
 		Example: clusterExample,
-		Args:    noArgs,
+		Args:    unknownCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if _, err := setFromEnv(cmd.Flags(), os.Environ()); err != nil {
 				return err
@@ -76,6 +82,7 @@ func newClusterCommand() *cobra.Command {
 	f.register(flags)
 	completeChoices(cmd, "log-format", "text", "json")
 	completeChoices(cmd, "log-level", "debug", "info", "warn", "error")
+	cmd.AddCommand(newChangeCommands()...)
 	return cmd
 }
 
@@ -163,16 +170,23 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 
 	s := newSupervisor(exe, cmd.ErrOrStderr(), f.logFormat.value == "text")
 	s.secure = f.tls.Given()
-	nodes, api := addrs[:f.nodes], addrs[f.nodes]
-	common := append(f.nodeArgs(cmd.Flags()), "--peers="+strings.Join(nodes, ","))
-	if limit := node.MemoryShare(int64(f.memoryLimit), len(addrs)); limit > 0 {
-		common = append(common, fmt.Sprintf("--memory-limit=%d", limit))
+	l := &localCluster{clusterFlags: f, supervisor: s, common: f.nodeArgs(cmd.Flags())}
+	if l.ask, err = l.client(); err != nil {
+		return err
 	}
-	return f.supervise(cmd.Context(), cmd.OutOrStdout(), s, nodes, api, common)
+	for name, value := range map[string]string{"source": f.source, "query": f.query} {
+		if value != "" {
+			l.env = append(l.env, envName(name)+"="+value)
+		}
+	}
+	if limit := node.MemoryShare(int64(f.memoryLimit), len(addrs)); limit > 0 {
+		l.common = append(l.common, fmt.Sprintf("--memory-limit=%d", limit))
+	}
+	return l.supervise(cmd.Context(), cmd.OutOrStdout(), addrs)
 }
 
 // supervise starts everything, waits, and stops everything.
-func (f *clusterFlags) supervise(ctx context.Context, out io.Writer, s *supervisor, nodes []string, api string, common []string) error {
+func (l *localCluster) supervise(ctx context.Context, out io.Writer, addrs []string) error {
 	begun := time.Now()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
@@ -180,42 +194,22 @@ func (f *clusterFlags) supervise(ctx context.Context, out io.Writer, s *supervis
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 
-	var env []string
-	for name, value := range map[string]string{"source": f.source, "query": f.query} {
-		if value != "" {
-			env = append(env, envName(name)+"="+value)
-		}
-	}
-	started := make(chan error, 1)
 	ready := false
-	err := func() error {
-		for _, addr := range nodes {
-			_, port, _ := net.SplitHostPort(addr)
-			if err := s.start("node-"+port, addr, false, env, append([]string{"node", "--listen=" + addr}, common...)); err != nil {
-				return err
-			}
-		}
-		go func() { started <- s.awaitReady(ctx) }()
-		if err := s.await(signals, started); err != nil {
-			return err
-		}
-		if err := s.start("api", api, true, nil, append([]string{"node", "--role=client", "--listen=" + api}, common...)); err != nil {
-			return err
-		}
-		go func() { started <- s.awaitReady(ctx) }()
-		return s.await(signals, started)
-	}()
+	err := l.startAll(ctx, signals, addrs)
 	if err == nil {
 		ready = true
-		if err = f.announce(out, s, time.Since(begun)); err == nil {
-			err = s.await(signals, nil)
+		close := l.openDoor(ctx)
+		if err = l.announce(out, time.Since(begun)); err == nil {
+			err = l.await(signals, nil)
 		}
+		cancel()
+		close()
 	}
 	cancel()
 	if errors.Is(err, errStopped) {
 		err = nil
 	}
-	if stopErr := s.stop(f.drain+killAfter, signals); ready { // before, one is enough to know
+	if stopErr := l.stop(l.drain+killAfter, signals); ready { // before, one is enough to know
 		err = errors.Join(err, stopErr)
 	}
 	return err
@@ -239,19 +233,19 @@ func (f *clusterFlags) scheme() string {
 }
 
 // announce says that all are ready, and what to do with them.
-func (f *clusterFlags) announce(out io.Writer, s *supervisor, took time.Duration) error {
+func (l *localCluster) announce(out io.Writer, took time.Duration) error {
 	var members []memberJSON
-	for _, c := range s.children {
-		members = append(members, memberJSON{Name: c.name, ID: c.addr, Addr: c.addr, URL: f.scheme() + c.addr, PID: c.cmd.Process.Pid})
+	for _, c := range l.children {
+		members = append(members, memberJSON{Name: c.name, ID: c.addr, Addr: c.addr, URL: l.scheme() + c.addr, PID: c.cmd.Process.Pid})
 	}
 	nodes, api := members[:len(members)-1], members[len(members)-1]
-	if f.json {
+	if l.json {
 		return json.NewEncoder(out).Encode(map[string]any{
 			"pid": os.Getpid(), "nodes": nodes, "api": api, "ready_ms": took.Milliseconds(),
 		})
 	}
 	key, missing := "Tom", "kkk"
-	if src, _, _ := strings.Cut(f.source, "?"); src != "" && src != node.DefaultSource {
+	if src, _, _ := strings.Cut(l.source, "?"); src != "" && src != node.DefaultSource {
 		key, missing = "KEY", ""
 	}
 	var b strings.Builder
@@ -266,7 +260,11 @@ func (f *clusterFlags) announce(out io.Writer, s *supervisor, took time.Duration
 		addr = " --addr " + api.Addr
 	}
 	self := selfCommand()
-	fmt.Fprintf(&b, "  %s get %s --explain%s\n  %s ring%s\n  %s stats%s\n\nCtrl-C stops all of them.\n\n", self, key, addr, self, addr, self, addr)
+	fmt.Fprintf(&b, "  %s get %s --explain%s\n  %s ring%s\n  %s stats%s\n", self, key, addr, self, addr, self, addr)
+	if l.changes {
+		fmt.Fprintf(&b, "  %s cluster add (or kill 2, pause 3, ...)\n", self)
+	}
+	b.WriteString("\nCtrl-C stops all of them.\n\n")
 	_, err := io.WriteString(out, b.String())
 	return err
 }

@@ -29,39 +29,61 @@ type supervisor struct {
 	secure   bool // the processes serve TLS
 	children []*child
 	ended    chan *child // each is sent once
+	asks     chan func() // what others want done by the goroutine that uses it
 	running  int
 }
 
 // A child is one process.
 type child struct {
-	name string
-	addr string // where it listens
-	api  bool   // it is an API server, which needs the nodes
+	process
 	cmd  *exec.Cmd
 	done chan struct{} // closed when it has ended
 	err  error         // of Wait, once done is closed
 	seen bool          // its end has been noticed
+	fate fate          // what was done to it on purpose
 }
 
+// A process is what there is to know of a child before it runs.
+type process struct {
+	number int    // as users call it, from 1; 0 for the API server
+	name   string // in the logs
+	addr   string // where it listens
+	gossip string // where it gossips
+	api    bool   // it is an API server, which needs the nodes
+}
+
+// A fate is what was done to a process on purpose.
+type fate string
+
+const (
+	removed fate = "removed"
+	killed  fate = "killed"
+	paused  fate = "paused" // it may go on
+)
+
+// meant reports whether a process was to end.
+func (f fate) meant() bool { return f == removed || f == killed }
+
 func newSupervisor(exe string, out io.Writer, prefixed bool) *supervisor {
-	return &supervisor{exe: exe, out: &prefixer{w: out, palette: paletteFor(out)}, prefixed: prefixed, ended: make(chan *child, maxClusterNodes+1)}
+	return &supervisor{exe: exe, out: &prefixer{w: out, palette: paletteFor(out)}, prefixed: prefixed,
+		ended: make(chan *child, maxClusterNodes+1), asks: make(chan func())}
 }
 
 // start starts a process. It must be called on the thread that lives as long as
 // the supervisor.
-func (s *supervisor) start(name, addr string, api bool, env, args []string) error {
-	c := &child{name: name, addr: addr, api: api, cmd: exec.Command(s.exe, args...), done: make(chan struct{})}
+func (s *supervisor) start(p process, env, args []string) (*child, error) {
+	c := &child{process: p, cmd: exec.Command(s.exe, args...), done: make(chan struct{})}
 	c.cmd.Env = append(withoutFlags(os.Environ()), env...)
 	c.cmd.SysProcAttr = childAttr()
 	// What it leaves behind with its output open must not keep Wait.
 	c.cmd.WaitDelay = time.Second
 	w := s.out.writer("", len(s.children))
 	if s.prefixed {
-		w = s.out.writer(name, len(s.children))
+		w = s.out.writer(p.name, len(s.children))
 	}
 	c.cmd.Stdout, c.cmd.Stderr = w, w
 	if err := c.cmd.Start(); err != nil {
-		return fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %w", p.name, err)
 	}
 	s.children = append(s.children, c)
 	s.running++
@@ -70,17 +92,30 @@ func (s *supervisor) start(name, addr string, api bool, env, args []string) erro
 		close(c.done)
 		s.ended <- c
 	}()
-	return nil
+	return c, nil
 }
 
-// awaitReady returns when all processes are ready.
-func (s *supervisor) awaitReady(ctx context.Context) error {
+// do has ask done by the goroutine that uses the supervisor, while that waits for
+// the end. It returns an error if it does so no more.
+func (s *supervisor) do(ctx context.Context, ask func()) error {
+	done := make(chan struct{})
+	select {
+	case s.asks <- func() { ask(); close(done) }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return errors.New("the cluster is stopping")
+	}
+}
+
+// awaitReady returns when the processes are ready.
+func (s *supervisor) awaitReady(ctx context.Context, children []*child) error {
 	ctx, cancel := context.WithTimeout(ctx, startWithin)
 	defer cancel()
 	client, scheme := localClient(s.secure)
 	t := time.NewTicker(5 * time.Millisecond)
 	defer t.Stop()
-	for _, c := range s.children {
+	for _, c := range children {
 		for !ready(ctx, client, scheme+c.addr) {
 			select {
 			case <-t.C:
@@ -107,8 +142,9 @@ func ready(ctx context.Context, client *http.Client, url string) bool {
 	return resp.StatusCode == http.StatusOK
 }
 
-// await returns what started sends; errStopped on a signal; or an error once no
-// process is left. If a process ends while others start, that is an error too.
+// await returns what started sends; errStopped on a signal; or an error once the
+// last node has ended by itself. If a process ends while others start, that is an
+// error too. Until then it does what it is asked to.
 func (s *supervisor) await(signals <-chan os.Signal, started <-chan error) error {
 	for {
 		select {
@@ -116,12 +152,14 @@ func (s *supervisor) await(signals <-chan os.Signal, started <-chan error) error
 			return err
 		case <-signals:
 			return errStopped
+		case ask := <-s.asks:
+			ask()
 		case c := <-s.ended:
 			s.notice(c)
 			if started != nil {
 				return fmt.Errorf("%s ended before all were ready: its log says why", c.name)
 			}
-			if s.nodesLeft() == 0 {
+			if s.nodesLeft() == 0 && !c.fate.meant() {
 				return errors.New("no node is left")
 			}
 		}
@@ -143,8 +181,21 @@ func (s *supervisor) nodesLeft() int {
 func (s *supervisor) notice(c *child) {
 	c.seen = true
 	s.running--
+	if c.fate.meant() { // whoever did it says so
+		return
+	}
 	s.out.say(fmt.Sprintf("%s (process %d) has ended: %s. It is not started again; %d of %d processes are left.",
-		c.name, c.cmd.Process.Pid, c.cmd.ProcessState, s.running, len(s.children)))
+		c.name, c.cmd.Process.Pid, c.cmd.ProcessState, s.running, s.expected()))
+}
+
+// expected returns how many processes nobody has ended on purpose.
+func (s *supervisor) expected() (n int) {
+	for _, c := range s.children {
+		if !c.fate.meant() {
+			n++
+		}
+	}
+	return n
 }
 
 // stop asks the processes to end, the API server first so that its requests in
@@ -153,14 +204,14 @@ func (s *supervisor) notice(c *child) {
 func (s *supervisor) stop(within time.Duration, signals <-chan os.Signal) error {
 	var errs []error
 	for _, c := range s.children {
-		if c.seen {
+		if c.seen && !c.fate.meant() {
 			errs = append(errs, fmt.Errorf("%s had ended before: %s", c.name, c.cmd.ProcessState))
 		}
 	}
 	begun := time.Now()
 	deadline := time.NewTimer(within)
 	defer deadline.Stop()
-	killed := false
+	forced := false
 	for _, api := range []bool{true, false} {
 		wait := make(map[*child]bool)
 		for _, c := range s.children {
@@ -177,7 +228,7 @@ func (s *supervisor) stop(within time.Duration, signals <-chan os.Signal) error 
 					c.seen = true
 					s.running--
 				}
-				if c.err != nil && (terminates || killed) {
+				if c.err != nil && (terminates || forced) && !c.fate.meant() {
 					errs = append(errs, fmt.Errorf("%s: %w", c.name, c.err))
 				}
 				continue
@@ -187,10 +238,10 @@ func (s *supervisor) stop(within time.Duration, signals <-chan os.Signal) error 
 					continue
 				}
 			}
-			if !killed {
+			if !forced {
 				s.out.say(fmt.Sprintf("killing what is left: %d processes", s.running))
 			}
-			killed = true
+			forced = true
 			s.kill()
 		}
 	}
