@@ -136,6 +136,13 @@ func (h streamHandlerOf) answerNow(req *PeerRequest, reply *PeerReply) bool {
 	return h.n.answerNow(req, reply)
 }
 
+func (h streamHandlerOf) keysOf(group string) keyToucher {
+	if g := h.n.Group(group); g != nil {
+		return g
+	}
+	return nil
+}
+
 func (h streamHandlerOf) answer(ctx context.Context, req *PeerRequest) PeerReply {
 	reply := h.n.answer(ctx, req)
 	h.n.ReportServed(req.Group, "stream", reply.Took, reply.Code)

@@ -13,6 +13,8 @@ import (
 // memoryHandler answers everything from memory.
 type memoryHandler struct{ value []byte }
 
+func (h memoryHandler) keysOf(string) keyToucher { return nil }
+
 func (h memoryHandler) answerNow(_ *PeerRequest, reply *PeerReply) bool {
 	reply.Code, reply.From, reply.Value = CodeOK, FromMain, h.value
 	return true

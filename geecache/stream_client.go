@@ -167,7 +167,7 @@ func (c *streamClient) newCall() *singleCall {
 // putCall takes a call back that nobody refers to any more.
 func (c *streamClient) putCall(s *singleCall) {
 	s.call = call{waiter: s.waiter}
-	s.hash, s.group, s.key, s.limit, s.expires, s.lead = 0, "", "", 0, 0, false
+	s.hash, s.group, s.key, s.limit, s.expires, s.lead, s.linked = 0, "", "", 0, 0, false, false
 	s.prev, s.next, s.chain, s.watcher = nil, nil, nil, nil
 	c.calls.Put(s)
 }

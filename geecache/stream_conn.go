@@ -88,6 +88,8 @@ type clientConn struct {
 	values  map[uint64]*arrivingValue // the large values that arrive
 	replies []replyFrame              // those of a batch, which have not been handed out yet
 	ended   []*call                   // their calls
+
+	chain wakeChain // read's and its callers'
 }
 
 // An arrivingValue is a value of which not all pieces are there. A Builder's memory
@@ -108,6 +110,7 @@ func newClientConn(c *streamClient, conn net.Conn, remote hello, ahead []byte, s
 		emptied:  make(chan struct{}, 1),
 		done:     make(chan struct{}),
 		values:   make(map[uint64]*arrivingValue),
+		chain:    newWakeChain(),
 	}
 	cc.w = frameWriter{
 		conn: conn, timeout: c.cfg.timings.writeTimeout,

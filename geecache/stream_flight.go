@@ -32,6 +32,7 @@ type singleCall struct {
 	prev, next *singleCall    // the ring
 	chain      *singleCall    // of the heads in one bucket
 	lead       bool           // it was the head when the call ended
+	linked     bool           // it is to wake the next one (wakeChain)
 	watcher    *sharedContext // makes it leave; nil: it waits for its context itself
 }
 
@@ -128,6 +129,7 @@ func (cc *clientConn) fetch(ctx context.Context, f *fetch) (*singleCall, error) 
 			cc.leaveFlight(ctx, s)
 		}
 	}
+	cc.passOn(s)
 	return s, nil
 }
 

@@ -20,6 +20,8 @@ type testHandler struct {
 	slow func(ctx context.Context, req *PeerRequest) PeerReply
 }
 
+func (h testHandler) keysOf(string) keyToucher { return nil }
+
 func (h testHandler) answerNow(req *PeerRequest, reply *PeerReply) bool {
 	return h.now != nil && h.now(req, reply)
 }

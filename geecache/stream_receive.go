@@ -144,11 +144,16 @@ func (cc *clientConn) handOut() {
 	for i := range cc.replies {
 		cc.ended = append(cc.ended, cc.takeLocked(cc.replies[i].id))
 	}
+	chain := cc.chain.wanted(len(cc.ended), cc.used)
 	cc.w.mu.Unlock()
-	for i, k := range cc.ended {
-		if k != nil {
-			k.reply = cc.replies[i].PeerReply
-			k.end()
+	if chain {
+		cc.wakeInTurn()
+	} else {
+		for i, k := range cc.ended {
+			if k != nil {
+				k.reply = cc.replies[i].PeerReply
+				k.end()
+			}
 		}
 	}
 	clear(cc.replies)

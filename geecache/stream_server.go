@@ -24,6 +24,10 @@ type streamHandler interface {
 	// goroutine per connection and must return at once.
 	answerNow(req *PeerRequest, reply *PeerReply) bool
 
+	// keysOf returns what touches the keys of a group before answerNow is called for
+	// them, or nil.
+	keysOf(group string) keyToucher
+
 	// answer answers what answerNow did not. It runs in a goroutine of its own,
 	// may load, and may keep the key. It must return soon after ctx has ended:
 	// the asking node has left or given up, or the server is being closed.

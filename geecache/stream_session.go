@@ -36,11 +36,13 @@ type serverConn struct {
 	handling atomic.Bool  // serve is not reading
 
 	// For serve alone.
-	frames *frameReader
-	req    requestFrame
-	reply  PeerReply
-	groups map[string]string
-	path   sendPath
+	frames  *frameReader
+	req     requestFrame
+	reply   PeerReply
+	groups  map[string]string
+	path    sendPath
+	ahead   [aheadMost]string // the keys that lookAhead looks at
+	touched byte              // of lookAhead, so that the compiler does not leave it out
 
 	introduced  bool  // the other node has announced itself
 	pushedBytes int64 // of entries that were taken over from it
@@ -107,7 +109,10 @@ func (c *serverConn) handleBatch() error {
 		c.handling.Store(false)
 	}()
 	var f frame
-	for {
+	for n := 0; ; n++ {
+		if n%aheadMost == 0 {
+			c.lookAhead()
+		}
 		ok, err := c.frames.next(&f)
 		if err != nil {
 			return err

@@ -148,6 +148,31 @@ func (w *frameWriter) flushLocked(crowd bool) {
 	w.write(selfRounds, w.patience, crowd)
 }
 
+// claim makes who calls it the writer, if there is none, before others add
+// frames. It reports whether it did; then writeClaimed has to follow.
+func (w *frameWriter) claim() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing || w.err != nil {
+		return false
+	}
+	w.writing = true
+	return true
+}
+
+// writeClaimed writes what others have added since claim.
+func (w *frameWriter) writeClaimed() {
+	if w.self {
+		w.write(selfRounds, w.patience, false)
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.writing = w.err == nil && w.waitingLocked(); w.writing {
+		w.handOverLocked()
+	}
+}
+
 // postLocked sees to it that what has been added is written, without ever
 // waiting for the connection. mu stays locked.
 func (w *frameWriter) postLocked() {
