@@ -80,6 +80,7 @@ func newRootCommand() *cobra.Command {
 		newRingCommand(),
 		newStatsCommand(),
 		newTopCommand(),
+		newDoctorCommand(),
 		newCertCommand(),
 		newSlowDBCommand(),
 		newLoadCommand(),

@@ -177,9 +177,9 @@ func (d *discovery) metrics() metrics.Registry {
 	}
 }
 
-// chooseRegistry finds out which registry the configuration means, and what the
+// ChooseRegistry finds out which registry the configuration means, and what the
 // process is called there. It returns nil if there is none.
-func chooseRegistry(ctx context.Context, cfg *Config) (*registries.Choice, error) {
+func ChooseRegistry(ctx context.Context, cfg *Config) (*registries.Choice, error) {
 	raw := cfg.Registry
 	if raw == registries.Auto {
 		var why string

@@ -65,7 +65,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	choice, err := chooseRegistry(ctx, &cfg)
+	choice, err := ChooseRegistry(ctx, &cfg)
 	if err != nil {
 		return nil, err
 	}
