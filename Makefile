@@ -1,7 +1,7 @@
 # make help lists the targets. The steps themselves are in tools/ci, which says
 # what it runs, how long it took, and what to do when it fails.
 .DEFAULT_GOAL := help
-.PHONY: help test check lint fuzz generate regenerate step tools build bench bench-compare bench-report clean FORCE
+.PHONY: help test check lint fuzz chaos generate regenerate step tools build bench bench-compare bench-report clean FORCE
 
 CI := bin/ci -root .
 
@@ -19,6 +19,9 @@ lint: bin/ci ## Format, vet, staticcheck, actionlint, shellcheck
 
 fuzz: bin/ci ## Each fuzz target for a moment, from new inputs
 	@$(CI) fuzz
+
+chaos: bin/ci ## Break a cluster under load in every way, and print what came of it (half an hour)
+	@$(CI) chaos-full
 
 generate: bin/ci ## Generate the code of the .proto files
 	@$(CI) generate

@@ -4,5 +4,6 @@
 // sources that they ask.
 //
 // With GEECACHE_E2E_FULL=1 the tests under load run for 20 seconds, else for a
-// few. With GEECACHE_E2E_BINARY they run that program instead of building one.
+// few. With -tags=chaos there is TestChaos too, which needs root on Linux: it breaks
+// clusters whose processes have hosts of their own. With GEECACHE_E2E_BINARY they run that program instead of building one.
 package e2e

@@ -15,11 +15,14 @@ import (
 // A proxy stands before a process and disturbs what others exchange with it.
 type proxy struct{ *toxiproxy.Proxy }
 
-// newProxy starts a proxy before an address.
-func newProxy(t *testing.T, upstream string) *proxy {
+// newProxy starts a proxy before an address, on this machine's own host.
+func newProxy(t *testing.T, upstream string) *proxy { return newProxyOn(t, "127.0.0.1", upstream) }
+
+// newProxyOn starts a proxy that listens on a host.
+func newProxyOn(t *testing.T, host, upstream string) *proxy {
 	t.Helper()
 	server := toxiproxy.NewServer(toxiproxy.NewMetricsContainer(prometheus.NewRegistry()), zerolog.Nop())
-	p := &proxy{toxiproxy.NewProxy(server, "proxy", "127.0.0.1:0", upstream)}
+	p := &proxy{toxiproxy.NewProxy(server, "proxy", host+":0", upstream)}
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}

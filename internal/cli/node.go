@@ -61,6 +61,7 @@ type cacheFlags struct {
 	hotTTL               time.Duration
 	hotCopies            bool
 	loadTimeout          time.Duration
+	maxLoads             int
 	peerTimeout, drain   time.Duration
 	slowAfter            time.Duration
 	hedgePercent         float64
@@ -94,6 +95,7 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.hotTTL, "hot-ttl", 3*time.Second, "how long a copy of another node's value is kept, and so how stale it may be")
 	flags.BoolVar(&f.hotCopies, "hot-copies", true, "keep copies of other nodes' values that are asked for often")
 	flags.DurationVar(&f.loadTimeout, "load-timeout", 10*time.Second, "how long the source may take for a key")
+	flags.IntVar(&f.maxLoads, "max-loads", 256, "calls of the source at a time, for each group; more wait for their turn")
 	flags.DurationVar(&f.peerTimeout, "peer-timeout", 750*time.Millisecond, "how long a peer may show no sign of life before others are asked")
 	flags.Var(&f.protocol, "protocol", "version of the peer protocol to speak; 1.0 behaves as nodes of that version do, next to which 1.1 works too")
 	flags.Float64Var(&f.hedgePercent, "hedge-percent", 10, "how many more requests between nodes may be sent, in percent, because a peer is slow: what it has is copied to its stand-in; 0: a slow peer is waited for")
@@ -137,6 +139,8 @@ func (f *cacheFlags) complete() error {
 		return usagef("--max-key-bytes is %v: use 1B to 64KiB", f.maxKey.String())
 	case f.maxValue <= 0 || f.maxValue > 1<<30:
 		return usagef("--max-value-bytes is %v: use 1B to 1GiB", f.maxValue.String())
+	case f.maxLoads <= 0:
+		return usagef("--max-loads is %d: use a positive number", f.maxLoads)
 	case f.apiMaxInFlight <= 0:
 		return usagef("--api-max-inflight is %d: use a positive number", f.apiMaxInFlight)
 	}
@@ -147,7 +151,7 @@ func (f *cacheFlags) complete() error {
 func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	g := geecache.GroupConfig{
 		CacheBytes: max(int64(f.cacheBytes), 0), HotBytes: int64(f.hotBytes), TTL: f.ttl,
-		NotFoundTTL: f.notFoundTTL, HotTTL: f.hotTTL, LoadTimeout: f.loadTimeout,
+		NotFoundTTL: f.notFoundTTL, HotTTL: f.hotTTL, LoadTimeout: f.loadTimeout, MaxLoads: f.maxLoads,
 	}
 	if f.notFoundTTL == 0 {
 		g.NotFoundTTL = -1

@@ -195,6 +195,17 @@ func sockets(ctx context.Context, w *workspace) error {
 	return noneSkip(never)
 }
 
+// chaos runs the scenarios that break a cluster under load. Without a package's name go
+// test shows what they print, which is a table.
+func chaos(ctx context.Context, w *workspace) error {
+	return w.do(ctx, "e2e", "go", "test", "-tags=chaos", "-run=^TestChaos$", "-timeout=30m")
+}
+
+// chaosFull gives each of them as long as a night has.
+func chaosFull(ctx context.Context, w *workspace) error {
+	return w.doEnv(ctx, "e2e", []string{"GEECACHE_E2E_FULL=1"}, "go", "test", "-tags=chaos", "-run=^TestChaos$", "-timeout=60m")
+}
+
 func noneSkip(tests []string) error {
 	if len(tests) > 0 {
 		return fmt.Errorf("these tests skip, so nobody runs them:\n  %s", strings.Join(tests, "\n  "))

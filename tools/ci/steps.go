@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race", "sockets", "decoders",
+			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }
@@ -58,6 +58,8 @@ func allSteps() []step {
 		{"decoders", "the fuzz targets that read what comes from the network, 60 s each", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzzDecoders},
 		{"race", "all tests, with the race detector, in random order", "mend what fails, or give a test that skips what it needs; -shuffle=N with the number printed repeats an order", race},
 		{"sockets", "the tests of all that talks over the network, built as for users: with the race detector it reads and writes in another way", "mend what fails; -shuffle=N with the number printed repeats an order", sockets},
+		{"chaos", "a cluster under load while its nodes, network, registry and source break", "see which bound of the table is over; -run=TestChaos/NAME in e2e, with -tags=chaos, is one scenario alone", chaos},
+		{"chaos-full", "the same, for a minute or so each", "see which bound of the table is over", chaosFull},
 		{"unit", "all tests that need only Go", "mend what fails; -shuffle=N with the number printed repeats an order", unit},
 	}
 }
@@ -110,10 +112,18 @@ func moduleDirs(w *workspace) ([]string, error) {
 	return files, nil
 }
 
-func vet(ctx context.Context, w *workspace) error { return w.do(ctx, ".", "go", "vet", "./...") }
+func vet(ctx context.Context, w *workspace) error {
+	if err := w.do(ctx, ".", "go", "vet", "./..."); err != nil {
+		return err
+	}
+	return w.do(ctx, ".", "go", "vet", "-tags=chaos", "./e2e")
+}
 
 func staticcheck(ctx context.Context, w *workspace) error {
-	return w.do(ctx, ".", "staticcheck", "./...")
+	if err := w.do(ctx, ".", "staticcheck", "./..."); err != nil {
+		return err
+	}
+	return w.do(ctx, ".", "staticcheck", "-tags=chaos", "./e2e")
 }
 
 func workflows(ctx context.Context, w *workspace) error {
