@@ -76,6 +76,10 @@ func (n *Node) answerNow(req *PeerRequest, reply *PeerReply) bool {
 	case st >= stateDraining:
 		reply.Code, reply.Message = CodeDraining, ErrDraining.Error()
 		return true
+	case n.welcome.refused.Load() != nil:
+		// Who asks has taken this node for a member: its stand-in answers.
+		reply.Code, reply.Message = CodeDraining, "the node is not taken into the cluster yet"
+		return true
 	}
 	return false
 }

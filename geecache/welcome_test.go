@@ -71,6 +71,7 @@ func TestStrangersJoinNothingAndServeNothing(t *testing.T) {
 			}
 			_, err = n.Group("g").Get(t.Context(), "k")
 			wantErr(t, err, ErrUnavailable)
+			wantCount(t, "code for a peer that takes it for a member", n.Answer(t.Context(), &PeerRequest{Group: "g", Key: "k"}).Code, CodeDraining)
 			for what, got := range map[string]Refusal{"Get": RefusalOf(err), "Refused": RefusalOf(n.Refused())} {
 				wantCount(t, what, got, test.reason)
 			}

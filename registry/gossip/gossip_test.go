@@ -169,6 +169,17 @@ func TestSecretIsExchanged(t *testing.T) {
 	sees(t, a, "a", "b", "c")
 }
 
+// One that starts with a new secret first finds those that know only the old one yet.
+func TestJoinsWithASecretThatOthersHave(t *testing.T) {
+	const other = "fedcba9876543210fedcba9876543210"
+	a := open(t, Config{Secrets: fixed(secret), Interval: time.Hour})
+	register(t, a, "a")
+	b := open(t, Config{Secrets: fixed(other, secret), Interval: time.Hour, Seeds: []string{a.Addr()}})
+	register(t, b, "b")
+	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+}
+
 func first(t *testing.T, secrets []string) []byte {
 	t.Helper()
 	all, err := keys(secrets)

@@ -56,7 +56,7 @@ func (r *Registry) join(ctx context.Context, addrs []string, before bool) (alone
 		return false
 	}
 	r.refuse(nil)
-	_, err := r.list.Join(addrs)
+	err := r.joinWithAny(addrs)
 	if err != nil && r.list.NumMembers() <= 1 {
 		r.findSecretWrong(ctx, addrs)
 	}
@@ -77,6 +77,32 @@ func (r *Registry) join(ctx context.Context, addrs []string, before bool) (alone
 	r.told = r.refused
 	r.notifyLocked()
 	return alone
+}
+
+// joinWithAny speaks to each of the addresses. While a secret is exchanged, others may not
+// have read yet the one that this one uses: alone, it tries those that it merely accepts. The
+// next exchangeKeys, an Interval later, uses the first one again; by then all have read it.
+func (r *Registry) joinWithAny(addrs []string) error {
+	_, err := r.list.Join(addrs)
+	if err == nil || r.keyring == nil {
+		return err
+	}
+	all := r.keyring.GetKeys() // the one that is used is the first
+	for _, key := range all[1:] {
+		if r.list.NumMembers() > 1 {
+			return err
+		}
+		if use := r.keyring.UseKey(key); use != nil {
+			return fmt.Errorf("gossip: %w", use)
+		}
+		if _, again := r.list.Join(addrs); r.list.NumMembers() > 1 {
+			return again
+		}
+	}
+	if use := r.keyring.UseKey(all[0]); use != nil {
+		return fmt.Errorf("gossip: %w", use)
+	}
+	return err
 }
 
 // findSecretWrong finds out whether somebody is there who understands nothing of what this
