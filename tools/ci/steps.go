@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "benchmarks", "servers", "race", "sockets", "chaos", "decoders",
+			"scripts", "vulns", "runner", "cross", "servers", "benchmarks", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }

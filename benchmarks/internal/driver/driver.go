@@ -59,6 +59,9 @@ func Run(ctx context.Context, s suite.Suite, cfg Config) (*result.File, error) {
 	for _, program := range s.Servers {
 		f.Modules = append(f.Modules, server(program))
 	}
+	if s.Versions != nil {
+		f.Modules = append(f.Modules, s.Versions()...)
+	}
 	f.Load[0] = result.LoadAverage()
 	begun := time.Now()
 	groups := chosen(s.Groups(cfg.Scale), cfg.Only)

@@ -25,8 +25,11 @@ func TestEverySuite(t *testing.T) {
 			f, err := driver.Run(t.Context(), s, driver.Config{
 				Scale: suite.Smoke(os.Getenv(suite.TracesVariable)), Reps: 1, Progress: func(driver.Step) { steps++ },
 			})
+			if errors.Is(err, process.ErrNotInstalled) && os.Getenv("GEECACHE_TEST_SERVERS") == "1" {
+				t.Fatalf("the servers are required here: %v", err)
+			}
 			if errors.Is(err, driver.ErrNotReady) {
-				t.Skipf("run as root on Linux: %v", err)
+				t.Skip(err)
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -43,9 +46,15 @@ func TestEverySuite(t *testing.T) {
 					}
 				}
 			}
-			for _, program := range s.Servers {
-				if i := slices.IndexFunc(f.Modules, func(m result.Module) bool { return m.Path == program }); i < 0 || f.Modules[i].Version == "" {
-					t.Errorf("the result does not tell the version of %s: %+v", program, f.Modules)
+			named := s.Servers
+			if s.Versions != nil {
+				for _, m := range s.Versions() {
+					named = append(slices.Clone(named), m.Path)
+				}
+			}
+			for _, name := range named {
+				if i := slices.IndexFunc(f.Modules, func(m result.Module) bool { return m.Path == name }); i < 0 || f.Modules[i].Version == "" {
+					t.Errorf("the result does not tell the version of %s: %+v", name, f.Modules)
 				}
 			}
 		})

@@ -12,7 +12,7 @@ import (
 // promises returns what is promised, in the order in which it is told.
 func promises() []promise {
 	var all []promise
-	for _, list := range [][]promise{enginePromises(), hopPromises(), wirePromises(), apiPromises(), heapPromises(), hitRatioPromises()} {
+	for _, list := range [][]promise{enginePromises(), hopPromises(), wirePromises(), apiPromises(), heapPromises(), hitRatioPromises(), registryPromises()} {
 		all = append(all, list...)
 	}
 	return all
@@ -125,6 +125,21 @@ func hitRatioPromises() []promise {
 		{"A scan of 10x the capacity between the requests of a Zipf workload: lowers its hit ratio by", "hitratio", atMost(3, " points"), scan("scan between")},
 		{"The same scan at once", "hitratio", atMost(3, " points"), scan("scan at once")},
 	}
+}
+
+func registryPromises() []promise {
+	path := func(unit string) cellName { return cellName{"path", "", "geecache", unit} }
+	all := []promise{
+		{"p99 of gets with the registry stopped, beside answering", "registry", atMost(1.1, "x"), ratio(path("p99 µs stopped"), path("p99 µs answering"))},
+		{"p99 of gets with a registry that answers after 5 s, beside answering", "registry", atMost(1.1, "x"), ratio(path("p99 µs late"), path("p99 µs answering"))},
+	}
+	for _, emulator := range []string{"MiniStack", "moto"} {
+		for _, point := range []string{"revision unchanged", "ten instances read"} {
+			all = append(all, promise{"Cloud Map, a lookup in the background at " + emulator + ", " + point + ": p50", "registry", atMost(5, " ms"),
+				figure(cellName{"lookup", point, emulator, "p50 ms"})})
+		}
+	}
+	return all
 }
 
 // shares are the points of the hit ratio's groups.

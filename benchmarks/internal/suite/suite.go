@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/geecache/geecache/benchmarks/internal/result"
 )
 
 // Ours is the name of our subject in every suite.
@@ -60,6 +62,9 @@ type Suite struct {
 
 	// Servers are the programs of the system that it compares with.
 	Servers []string
+
+	// Versions returns those of what else it measures; nil: there is nothing.
+	Versions func() []result.Module
 
 	// Ready says why the suite cannot be run here; nil: it always can.
 	Ready func() error
@@ -122,7 +127,7 @@ func (f MeasureFunc) Close() error { return nil }
 
 // All returns every suite, in the order in which they run.
 func All() []Suite {
-	return []Suite{engine(), group(), hop(), wire(), latency(), api(), heap(), limit(), gc(), ring(), hitRatio()}
+	return []Suite{engine(), group(), hop(), wire(), latency(), api(), heap(), limit(), gc(), ring(), hitRatio(), registrySuite()}
 }
 
 // Find returns the suite of a name.

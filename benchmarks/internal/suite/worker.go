@@ -14,7 +14,7 @@ import (
 
 // Roles are the roles of processes that measurements need.
 func Roles() map[string]process.Role {
-	return map[string]process.Role{"worker": work, "serve": serve}
+	return map[string]process.Role{"worker": work, "serve": serve, "member": beMember, "registry": beRegistry}
 }
 
 // A request asks a worker for one measurement.
