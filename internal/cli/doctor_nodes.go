@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -151,6 +152,10 @@ func (d *doctor) knock(ctx context.Context, p *patient) *finding {
 	}
 	resp, err := client.Do(req)
 	if err != nil {
+		var failed *url.Error
+		if errors.As(err, &failed) {
+			err = failed.Err
+		}
 		return bad("port", "it takes connections, and does not answer: "+err.Error(), "see whether the process hangs or is paused")
 	}
 	defer func() { _ = resp.Body.Close() }()
