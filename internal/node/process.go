@@ -310,7 +310,7 @@ func (p *Process) follow(ctx context.Context) error {
 		return nil
 	}
 	reg, err := p.choice.Open(ctx, registries.Options{
-		Cluster: clusterOf(p.cfg), Secrets: p.doors.secrets, Insecure: p.cfg.Insecure,
+		Cluster: clusterOf(p.cfg), Secrets: p.doors.secrets, Verified: p.cfg.TLS.CA != "", Insecure: p.cfg.Insecure,
 		Listen: p.cfg.Listen, Advertise: p.cfg.Advertise, Port: portOf(p.cfg.Advertise), Logger: p.log,
 	})
 	if err != nil {

@@ -2,6 +2,7 @@ package registries
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"time"
@@ -44,6 +45,9 @@ func parseGossip(raw string) (opener, error) {
 		return nil, err
 	}
 	return func(_ context.Context, o Options) (*Registry, error) {
+		if o.Verified && o.Secrets == nil && !o.Insecure {
+			return nil, errors.New("gossip: certificates do not guard it, so strangers could name members: give the cluster a secret too (--secret-file), or allow it (--insecure)")
+		}
 		cfg := cfg
 		cfg.Cluster, cfg.Secrets, cfg.Insecure, cfg.Log = o.Cluster, o.Secrets, o.Insecure, o.Logger
 		if host, _, err := net.SplitHostPort(o.Listen); err == nil && cfg.Listen == "" {

@@ -38,7 +38,8 @@ func (r *Registry) Close() error {
 type Options struct {
 	Cluster   string          // its ID
 	Secrets   func() []string // its secrets, the one that proves first; nil if it has none
-	Insecure  bool            // others may be heard without one
+	Verified  bool            // its members know each other by certificates
+	Insecure  bool            // others may be heard without a secret
 	Listen    string          // where this node listens, "host:port"
 	Advertise string          // where others reach it
 	Port      int             // that of peers whose port the registry does not tell

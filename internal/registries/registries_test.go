@@ -160,3 +160,23 @@ func TestDetect(t *testing.T) {
 		})
 	}
 }
+
+// Certificates do not reach the gossip: without a secret, it would be the one open door.
+func TestGossipBesideCertificates(t *testing.T) {
+	c, err := Parse("gossip:?listen=127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{Cluster: "c", Verified: true, Logger: slog.New(slog.DiscardHandler)}
+	if r, err := c.Open(t.Context(), o); err == nil || !strings.Contains(err.Error(), "--secret-file") {
+		t.Errorf("%v, %v", r, err)
+	}
+	o.Secrets = func() []string { return []string{"0123456789abcdef"} }
+	r, err := c.Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+}

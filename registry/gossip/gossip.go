@@ -127,6 +127,7 @@ type Registry struct {
 	cfg     Config
 	log     *slog.Logger
 	list    *memberlist.Memberlist
+	net     *transport
 	keyring *memberlist.Keyring // nil without Secrets
 	stop    context.CancelFunc
 	running sync.WaitGroup
@@ -248,7 +249,7 @@ func left(ctx context.Context) time.Duration {
 	return leaveTimeout
 }
 
-const leaveTimeout = 5 * time.Second
+const leaveTimeout = 2 * time.Second
 
 // Close ends the gossip. Without Leave before, the others find out by
 // themselves, as when a process dies.

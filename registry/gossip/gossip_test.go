@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -230,7 +231,7 @@ func TestValidate(t *testing.T) {
 		"Seeds[1]":                {Seeds: []string{"a:1", "b"}},
 		"port that it gossips at": {Seeds: []string{"a:0"}},
 		"Secrets gives none":      {Secrets: fixed()},
-		"secret 2 is empty":       {Secrets: fixed(secret, "")},
+		"secret 2 has 5 bytes":    {Secrets: fixed(secret, "short")},
 	} {
 		err := cfg.Validate()
 		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
@@ -313,5 +314,58 @@ func TestSeedStartsLater(t *testing.T) {
 	a := open(t, Config{Listen: addr, Interval: time.Hour})
 	register(t, a, "a")
 	sees(t, a, "a", "b")
+	sees(t, b, "a", "b")
+}
+
+// A seed that hangs says nothing of the secret: who looks for it is alone, and no
+// stranger.
+func TestSeedThatHangs(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0") // it accepts, and that is all
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	r := open(t, Config{Secrets: fixed(secret), Seeds: []string{l.Addr().String()}, Interval: 50 * time.Millisecond})
+	register(t, r, "a")
+	sees(t, r, "a")
+}
+
+// What strangers send is bounded, whatever they claim will come.
+func TestStrangersFillNothing(t *testing.T) {
+	r := open(t, Config{Secrets: fixed(secret)})
+	var conns []net.Conn
+	defer func() {
+		for _, c := range conns {
+			c.Close()
+		}
+	}()
+	for range 2 * maxStreams {
+		c, err := net.Dial("tcp", r.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conns = append(conns, c)
+	}
+	junk := make([]byte, 64<<10)
+	for _, c := range conns {
+		_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+		_, err := c.Write([]byte{10, 1, 0x30, 0, 0}) // an encrypted state of 19 MiB
+		sent := 0
+		for err == nil && sent < 19<<20 {
+			var n int
+			n, err = c.Write(junk)
+			sent += n
+		}
+		if err == nil {
+			t.Fatalf("a stranger has sent %d bytes", sent)
+		}
+	}
+	if n := len(r.net.slots); n > maxStreams {
+		t.Errorf("%d connections are open", n)
+	}
+	b := open(t, Config{Secrets: fixed(secret), Seeds: []string{r.Addr()}, Interval: 50 * time.Millisecond})
+	register(t, r, "a")
+	register(t, b, "b")
+	sees(t, r, "a", "b")
 	sees(t, b, "a", "b")
 }

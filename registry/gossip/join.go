@@ -25,7 +25,7 @@ const aloneFirst = 50 * time.Millisecond
 // keepJoined looks for the seeds, and again for whoever is missing, and exchanges
 // the secret.
 func (r *Registry) keepJoined(ctx context.Context) {
-	alone := r.join(ctx, r.missingSeeds(ctx), false)
+	alone := r.join(r.missingSeeds(ctx), false)
 	close(r.joined)
 	pause := min(aloneFirst, r.cfg.Interval)
 	t := time.NewTimer(pause)
@@ -45,20 +45,21 @@ func (r *Registry) keepJoined(ctx context.Context) {
 			r.log.Warn("the secret stays as it is", "err", err)
 		}
 		// One of the lost at a time: each may take until its timeout.
-		alone = r.join(ctx, append(r.missingSeeds(ctx), r.oneLost()...), alone)
+		alone = r.join(append(r.missingSeeds(ctx), r.oneLost()...), alone)
 	}
 }
 
 // join speaks to each of the addresses, and reports whether this one is alone in
 // spite of that. before says that it was so: the log need not say it again.
-func (r *Registry) join(ctx context.Context, addrs []string, before bool) (alone bool) {
+func (r *Registry) join(addrs []string, before bool) (alone bool) {
 	if len(addrs) == 0 {
 		return false
 	}
 	r.refuse(nil)
+	r.net.forget()
 	err := r.joinWithAny(addrs)
 	if err != nil && r.list.NumMembers() <= 1 {
-		r.findSecretWrong(ctx, addrs)
+		r.findSecretWrong(addrs)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -106,25 +107,13 @@ func (r *Registry) joinWithAny(addrs []string) error {
 }
 
 // findSecretWrong finds out whether somebody is there who understands nothing of what this
-// one says. He closes the connection without a word.
-func (r *Registry) findSecretWrong(ctx context.Context, addrs []string) {
+// one says: he answers with an error, or hangs up.
+func (r *Registry) findSecretWrong(addrs []string) {
 	r.mu.Lock()
-	known := r.refused != nil
-	r.mu.Unlock()
-	if known {
-		return
-	}
-	d := net.Dialer{Timeout: tcpTimeout}
-	for _, addr := range addrs {
-		if addr == r.addr {
-			continue
-		}
-		if conn, err := d.DialContext(ctx, "tcp", addr); err == nil {
-			_ = conn.Close()
-			r.refuse(geecache.NewRefusal(geecache.RefusedSecret,
-				fmt.Sprintf("who gossips at %s does not understand this node: has the cluster another secret, or none? Give both the same (--secret-file)", addr)))
-			return
-		}
+	defer r.mu.Unlock()
+	if addr := r.net.answered(addrs); addr != "" && r.refused == nil {
+		r.refused = geecache.NewRefusal(geecache.RefusedSecret,
+			fmt.Sprintf("who gossips at %s does not understand this node: has the cluster another secret, or none? Give both the same (--secret-file)", addr))
 	}
 }
 

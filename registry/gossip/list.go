@@ -67,13 +67,24 @@ func (r *Registry) listen() error {
 		}
 		c.Keyring = r.keyring
 	}
-	if r.list, err = memberlist.Create(c); err != nil {
-		return fmt.Errorf("gossip: listening on %s: %w: choose another port (--gossip-listen), or stop what uses it",
+	if r.net, err = newTransport(c); err != nil {
+		return fmt.Errorf("gossip: listening on %s: %w: choose another port (?listen= in the URL), or stop what uses it",
 			net.JoinHostPort(host, fmt.Sprint(port)), err)
+	}
+	c.Transport, c.BindPort = r.net, r.net.GetAutoBindPort()
+	if c.AdvertisePort == 0 {
+		c.AdvertisePort = c.BindPort
+	}
+	if r.list, err = memberlist.Create(c); err != nil {
+		return fmt.Errorf("gossip: %w", errors.Join(err, r.net.Shutdown()))
 	}
 	r.addr = r.list.LocalNode().Address() // before anybody can change it
 	return nil
 }
+
+// minSecretBytes is the shortest secret that is taken, as for the nodes' other doors:
+// who hears the gossip can try secrets at leisure.
+const minSecretBytes = 16
 
 // keys derives the keys of the gossip from the cluster's secrets.
 func keys(secrets []string) ([][]byte, error) {
@@ -82,8 +93,8 @@ func keys(secrets []string) ([][]byte, error) {
 	}
 	all := make([][]byte, 0, len(secrets))
 	for i, s := range secrets {
-		if s == "" {
-			return nil, fmt.Errorf("gossip: secret %d is empty: give one, or leave Secrets nil", i+1)
+		if len(s) < minSecretBytes {
+			return nil, fmt.Errorf("gossip: secret %d has %d bytes: use at least %d random ones", i+1, len(s), minSecretBytes)
 		}
 		key, err := hkdf.Key(sha256.New, []byte(s), nil, "geecache gossip 1", 32)
 		if err != nil {
