@@ -31,6 +31,7 @@ type announcer struct {
 
 // A departed is a member that said that it leaves.
 type departed struct {
+	addr    string // where it said that it listens; empty: it did not
 	run     uint64 // which run of it; 0: not known
 	at      int64  // of the clock
 	omitted bool   // SetView has left it out since
@@ -94,8 +95,8 @@ func (n *Node) SetView(peers []Peer) error {
 	base := n.base
 	n.base = peers
 	for id, d := range n.left {
-		switch i := slices.IndexFunc(peers, func(p Peer) bool { return p.ID == id }); {
-		case i < 0:
+		switch named := d.namedIn(peers, id); {
+		case !named:
 			d.omitted = true
 		case d.omitted:
 			delete(n.left, id)
@@ -117,7 +118,12 @@ func (n *Node) combineLocked() []Peer {
 	named := make(map[string]bool, len(n.base))
 	byAddr := make(map[string]bool, len(n.announced))
 	for _, a := range n.announced {
-		byAddr[a.Addr] = a.seen != 0
+		byAddr[a.Addr] = byAddr[a.Addr] || a.seen != 0 // its ID may be a new one
+	}
+	for _, d := range n.left {
+		if d.addr != "" {
+			byAddr[d.addr] = true
+		}
 	}
 	for _, p := range n.base {
 		a := n.announced[p.ID]
@@ -127,7 +133,7 @@ func (n *Node) combineLocked() []Peer {
 		case a != nil:
 			p.Weight, p.Role, p.Zone = a.Weight, a.Role, cmp.Or(a.Zone, p.Zone)
 		case p.ID == p.Addr && byAddr[p.Addr]:
-			continue // it has told its ID
+			continue // it has told its ID, or that it leaves
 		}
 		named[p.ID] = true
 		view = append(view, p)
@@ -301,7 +307,7 @@ func (n *Node) leaves(id string) {
 	now := n.clock.exact()
 	d := &departed{at: now}
 	if a := n.announced[id]; a != nil {
-		d.run = a.run
+		d.run, d.addr = a.run, a.Addr
 		delete(n.announced, id)
 	}
 	if n.left == nil {
@@ -324,7 +330,14 @@ func (n *Node) returned(id string) {
 
 // awaitedLocked reports whether a member has left that SetView still names.
 func (n *Node) awaitedLocked(id string) bool {
-	return n.left[id] != nil && slices.ContainsFunc(n.base, func(p Peer) bool { return p.ID == id })
+	d := n.left[id]
+	return d != nil && d.namedIn(n.base, id)
+}
+
+// namedIn reports whether SetView's peers have the member that left, by its ID or by
+// its address.
+func (d *departed) namedIn(peers []Peer, id string) bool {
+	return slices.ContainsFunc(peers, func(p Peer) bool { return p.ID == id || p.ID == p.Addr && p.Addr == d.addr })
 }
 
 // keepMembers looks from time to time who of those who announced themselves can

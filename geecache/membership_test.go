@@ -195,6 +195,41 @@ func TestMemberThatSetViewNamesStaysUnreachableOrNot(t *testing.T) {
 	})
 }
 
+// A process may come back at its address with another ID, and SetView know the
+// address alone.
+func TestMemberNamedByItsAddressHasTheIDOfWhoIsThere(t *testing.T) {
+	inBubble(t, func(w *memberWorld) {
+		at := func(id string) Peer { return memberAt(id, func(p *Peer) { p.Addr = "b:1" }) }
+		w.setView("a")
+		w.announce(at("b0"), 1)
+		w.announce(at("b1"), 2)
+		time.Sleep(2 * unreachableFor)
+		if got := w.view(); got != "a" {
+			t.Fatalf("who could not be reached is still there: %s", got)
+		}
+		w.announce(at("b2"), 3)
+		for range 30 { // the order of a map is another one each time
+			if err := w.n.SetView([]Peer{memberAt("a"), {Addr: "b:1"}}); err != nil {
+				t.Fatal(err)
+			}
+			if got := w.view(); got != "a b2" {
+				t.Fatalf("the view is %s", got)
+			}
+		}
+		w.n.leaves("b2")
+		if got := w.view(); got != "a" {
+			t.Errorf("who said that it leaves is there again by its address: %s", got)
+		}
+		w.setView("a")
+		if err := w.n.SetView([]Peer{memberAt("a"), {Addr: "b:1"}}); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.view(); got != "a b:1" {
+			t.Errorf("after SetView left it out and has it again the view is %s", got)
+		}
+	})
+}
+
 func TestAnnouncementsThatMakeNoSenseAreRefused(t *testing.T) {
 	inBubble(t, func(w *memberWorld) {
 		for name, p := range map[string]Peer{
