@@ -97,6 +97,7 @@ func TestChaos(t *testing.T) {
 				t.Logf("again, as only times were over: %v", r.over)
 			}
 			rows = append(rows, r)
+			fmt.Printf("%s: %d requests, %d failed, %d over their bounds\n", s.name, r.requests, r.failed, len(r.over))
 			for _, over := range r.over {
 				t.Error(over)
 			}

@@ -45,7 +45,7 @@ type truth struct {
 type span struct{ begin, end time.Duration }
 
 // heard is how soon the source hears, at the latest, that a load was given up.
-const heard = 50 * time.Millisecond
+const heard = 500 * time.Millisecond
 
 func newTruth(t *testing.T, host string) *truth {
 	t.Helper()
