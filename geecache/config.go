@@ -237,8 +237,8 @@ func (c Config) Validate() error {
 	switch {
 	case c.Role != "" && c.Role != RoleNode && c.Role != RoleClient:
 		return fmt.Errorf("geecache: Config.Role is %q: use %q or %q", c.Role, RoleNode, RoleClient)
-	case c.Weight < 0 || c.Weight != c.Weight:
-		return fmt.Errorf("geecache: Config.Weight is %v: use a positive number", c.Weight)
+	case !(c.Weight >= 0 && c.Weight <= MaxWeight):
+		return fmt.Errorf("geecache: Config.Weight is %v: use a positive number, at most %v", c.Weight, MaxWeight)
 	case c.MaxKeyBytes < 0:
 		return fmt.Errorf("geecache: Config.MaxKeyBytes is %d: use a positive number of bytes", c.MaxKeyBytes)
 	case c.MaxValueBytes < 0 || c.MaxValueBytes > 1<<30:

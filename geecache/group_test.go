@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -347,6 +348,9 @@ func TestConfigNamesTheField(t *testing.T) {
 	tests := map[string]error{
 		"Config.Role":              Config{Role: "boss"}.Validate(),
 		"Config.Weight":            Config{Weight: -1}.Validate(),
+		"Config.Weight is 101":     Config{Weight: 101}.Validate(),
+		"Config.Weight is +Inf":    Config{Weight: math.Inf(1)}.Validate(),
+		"Config.Weight is NaN":     Config{Weight: math.NaN()}.Validate(),
 		"Config.MaxKeyBytes":       Config{MaxKeyBytes: -1}.Validate(),
 		"Config.MaxValueBytes":     Config{MaxValueBytes: -1}.Validate(),
 		"Config.MaxConns":          Config{MaxConns: -1}.Validate(),

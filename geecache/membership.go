@@ -2,6 +2,7 @@ package geecache
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"net"
@@ -102,11 +103,29 @@ func (n *Node) SetView(peers []Peer) error {
 			delete(n.left, id)
 		}
 	}
-	if err := n.setViewLocked(n.combineLocked()); err != nil {
+	if err := n.useLocked(); err != nil {
 		n.base = base
 		return err
 	}
 	return nil
+}
+
+// useLocked puts what is known in force. A member whose word about itself cannot be
+// used is dropped: it must not be able to stop all changes.
+func (n *Node) useLocked() error {
+	for {
+		err := n.setViewLocked(n.combineLocked())
+		var wrong *PeerError
+		if !n.cfg.Dynamic || !errors.As(err, &wrong) {
+			return err
+		}
+		a := n.announced[wrong.ID]
+		if a == nil || a.seen == 0 {
+			return err
+		}
+		a.seen, a.dropped = 0, n.clock.exact()
+		n.log.Warn("a member that announced itself cannot be used: it is left out", "err", err)
+	}
 }
 
 // combineLocked returns the view that the two sources make, sorted by ID.
@@ -288,7 +307,7 @@ func (n *Node) applyLocked(now int64) {
 		return
 	}
 	n.changed = max(now, 1)
-	if err := n.setViewLocked(n.combineLocked()); err != nil {
+	if err := n.useLocked(); err != nil {
 		n.log.Error("what members say of themselves cannot be used: the last view stays", "err", err)
 	}
 }

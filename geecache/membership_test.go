@@ -1,6 +1,7 @@
 package geecache
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -239,6 +240,7 @@ func TestAnnouncementsThatMakeNoSenseAreRefused(t *testing.T) {
 			"a client":       memberAt("b", func(p *Peer) { p.Role = RoleClient }),
 			"no role":        memberAt("b", func(p *Peer) { p.Role = "king" }),
 			"weight":         memberAt("b", func(p *Peer) { p.Weight = -1 }),
+			"a huge weight":  memberAt("b", func(p *Peer) { p.Weight = 2 * MaxWeight }),
 			"an odd ID":      memberAt("b", func(p *Peer) { p.ID = "b\nb" }),
 		} {
 			if err := w.n.hear(hello{ID: "b"}, announcement{Peer: p}, true); err == nil {
@@ -253,6 +255,36 @@ func TestAnnouncementsThatMakeNoSenseAreRefused(t *testing.T) {
 			t.Errorf("the view is %s", got)
 		}
 	})
+}
+
+// What one member says of itself must not keep all others from changing the view.
+func TestAnnouncementThatCannotBeUsedStopsNobody(t *testing.T) {
+	inBubble(t, func(w *memberWorld) {
+		w.announce(memberAt("b"), 1)
+		w.n.mu.Lock()
+		w.n.announced["b"].Addr = "pigeon://b:1"
+		w.n.mu.Unlock()
+		w.announce(memberAt("c"), 1)
+		if got := w.view(); got != "c" {
+			t.Errorf("the view is %q", got)
+		}
+		w.setView("a")
+		if got := w.view(); got != "a c" {
+			t.Errorf("after SetView the view is %q", got)
+		}
+	})
+}
+
+func TestMembersThatDoNotFitTheRingAreTheHeaviest(t *testing.T) {
+	members := []*member{{peer: memberAt("self", func(p *Peer) { p.Weight = MaxWeight }), self: true}}
+	for i := range 400 {
+		members = append(members, &member{peer: memberAt(fmt.Sprintf("n%03d", i), func(p *Peer) { p.Weight = 50 })})
+	}
+	members[7].peer.Weight = 60
+	_, _, err := buildRing(members)
+	if wrong := new(PeerError); !errors.As(err, &wrong) || wrong.ID != "n006" {
+		t.Errorf("error %v, want one that names n006", err)
+	}
 }
 
 func TestFixedViewHearsNothing(t *testing.T) {

@@ -288,12 +288,13 @@ func TestBadViewsLeaveTheLastOne(t *testing.T) {
 	defer func() { _ = n.Close() }()
 	epoch := n.Stats().Epoch
 	for name, view := range map[string][]Peer{
-		"twice":          {{ID: "b", Addr: "127.0.0.1:2"}, {ID: "b", Addr: "127.0.0.1:3"}},
-		"nor Addr":       {{}},
-		"weight":         {{Addr: "127.0.0.1:2", Weight: -1}},
-		"role":           {{Addr: "127.0.0.1:2", Role: "boss"}},
-		"no Addr":        {{ID: "b"}},
-		"nothing speaks": {{Addr: "carrier://pigeon"}},
+		"twice":           {{ID: "b", Addr: "127.0.0.1:2"}, {ID: "b", Addr: "127.0.0.1:3"}},
+		"nor Addr":        {{}},
+		"weight":          {{Addr: "127.0.0.1:2", Weight: -1}},
+		"weight is 1e+12": {{Addr: "127.0.0.1:2", Weight: 1e12}},
+		"role":            {{Addr: "127.0.0.1:2", Role: "boss"}},
+		"no Addr":         {{ID: "b"}},
+		"nothing speaks":  {{Addr: "carrier://pigeon"}},
 	} {
 		err := n.SetView(view)
 		if err == nil || !strings.Contains(err.Error(), name) {

@@ -29,8 +29,12 @@ type Peer struct {
 
 	Role   Role    `json:"role,omitempty"`   // empty means RoleNode
 	Zone   string  `json:"zone,omitempty"`   // e.g. an availability zone
-	Weight float64 `json:"weight,omitempty"` // share of the keys; zero means 1
+	Weight float64 `json:"weight,omitempty"` // share of the keys, at most MaxWeight; zero means 1
 }
+
+// MaxWeight is the largest weight of a member: each costs all others memory and time
+// in proportion to its weight.
+const MaxWeight = 100
 
 // Mode says what a request between nodes may do at the node that is asked.
 type Mode uint8

@@ -1,6 +1,7 @@
 package geecache
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
@@ -109,8 +110,8 @@ func (p Peer) normalise() (Peer, error) {
 	if p.Role != RoleNode && p.Role != RoleClient {
 		return p, peerErrorf(p, "peer %s: role is %q: use %q or %q", p.ID, p.Role, RoleNode, RoleClient)
 	}
-	if !(p.Weight > 0) || math.IsInf(p.Weight, 0) {
-		return p, peerErrorf(p, "peer %s: weight is %v: use a positive number", p.ID, p.Weight)
+	if !(p.Weight > 0 && p.Weight <= MaxWeight) {
+		return p, peerErrorf(p, "peer %s: weight is %v: use a positive number, at most %v", p.ID, p.Weight, MaxWeight)
 	}
 	if len(p.ID) > maxIDBytes || strings.ContainsAny(p.ID, " \r\n\t") {
 		return p, peerErrorf(p, "peer ID %q: use at most %d bytes without white space", abbreviate(p.ID), maxIDBytes)
@@ -145,7 +146,8 @@ func normaliseView(peers []Peer) ([]Peer, error) {
 	return out, nil
 }
 
-// buildRing makes the ring of a view's members.
+// buildRing makes the ring of a view's members. If they do not fit it, that is the
+// fault of the heaviest one, this node aside: without enough of those they will.
 func buildRing(members []*member) (*consistenthash.Ring, []*member, error) {
 	nodes := make([]consistenthash.Node, 0, len(members))
 	byID := make(map[string]*member, len(members))
@@ -155,6 +157,15 @@ func buildRing(members []*member) (*consistenthash.Ring, []*member, error) {
 	}
 	ring, err := consistenthash.New(nodes, consistenthash.Config{})
 	if err != nil {
+		var worst *member
+		for _, m := range members {
+			if !m.self && (worst == nil || cmp.Or(cmp.Compare(m.peer.Weight, worst.peer.Weight), strings.Compare(m.peer.ID, worst.peer.ID)) > 0) {
+				worst = m
+			}
+		}
+		if worst != nil {
+			return nil, nil, peerErrorf(worst.peer, "peer %s, with the weight %v: %w", worst.peer.ID, worst.peer.Weight, err)
+		}
 		return nil, nil, fmt.Errorf("geecache: view: %w", err)
 	}
 	ordered := make([]*member, 0, len(members))

@@ -222,8 +222,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--drain-timeout is %v: use a positive duration", c.DrainTimeout)
 	case c.Timings.DeadAfter < 0:
 		return fmt.Errorf("--peer-timeout is %v: use a positive duration", c.Timings.DeadAfter)
-	case c.Weight < 0:
-		return fmt.Errorf("--weight is %v: use a positive number", c.Weight)
+	case !(c.Weight >= 0 && c.Weight <= geecache.MaxWeight):
+		return fmt.Errorf("--weight is %v: use a positive number, at most %v", c.Weight, geecache.MaxWeight)
 	}
 	if host, _, _ := net.SplitHostPort(c.Listen); c.Listen != "" && unspecified(host) && c.Advertise == "" && c.ID == "" && len(c.Peers) > 0 {
 		return fmt.Errorf("--listen %s is all interfaces: say with --advertise host:port how this node's peers reach it, the same as in their --peers", c.Listen)

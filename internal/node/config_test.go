@@ -1,6 +1,7 @@
 package node
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -65,6 +66,9 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		{Config{DrainTimeout: -1}, "--drain-timeout"},
 		{Config{Timings: geecache.Timings{DeadAfter: -1}}, "--peer-timeout"},
 		{Config{Weight: -1}, "--weight"},
+		{Config{Weight: 101}, "--weight"},
+		{Config{Weight: math.Inf(1)}, "--weight"},
+		{Config{Weight: math.NaN()}, "--weight"},
 		{Config{Groups: []string{"a", "a"}}, "--group"},
 		{Config{API: APIConfig{Timeout: -time.Second}}, "--api-timeout"},
 		{Config{API: APIConfig{MaxInFlight: -1}}, "--api-max-inflight"},

@@ -128,7 +128,9 @@ func newProcess(ctx context.Context, cfg Config, choice *registries.Choice, main
 		return p, nil
 	}
 	if main != nil && p.node == nil { // otherwise the node closes it
-		err = errors.Join(err, main.Close())
+		if e := main.Close(); !errors.Is(e, net.ErrClosed) { // geecache.New may have
+			err = errors.Join(err, e)
+		}
 	}
 	return nil, errors.Join(err, p.close())
 }

@@ -257,6 +257,8 @@ func TestStartErrorsLeaveNothing(t *testing.T) {
 			t.Errorf("%s: no error", c.says)
 		} else if !strings.Contains(err.Error(), c.says) {
 			t.Errorf("the error %q does not name %q", err, c.says)
+		} else if errors.Is(err, net.ErrClosed) {
+			t.Errorf("the error %q tells of a listener that was closed twice", err)
 		}
 	}
 }
