@@ -67,7 +67,9 @@ type Config struct {
 
 	// TLS makes the node serve TLS, and ClientTLS makes it speak TLS to peers.
 	// If TLS verifies clients' certificates (its ClientAuth says so), one that is
-	// verified is what a client needs to be answered.
+	// verified is what a client needs to be answered. With Secrets, too, a
+	// certificate or the secret will do over HTTP and gRPC, and a stream needs
+	// the secret.
 	TLS, ClientTLS *tls.Config
 
 	// GetClientTLS returns the configuration for one connection, instead of

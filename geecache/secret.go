@@ -196,18 +196,25 @@ type refusalLog struct {
 	last map[Refusal]time.Time
 }
 
+// due reports whether a refusal is worth a line, which then is written.
+func (l *refusalLog) due(reason Refusal) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	if last, ok := l.last[reason]; ok && now.Sub(last) < quietFor {
+		return false
+	}
+	if l.last == nil {
+		l.last = make(map[Refusal]time.Time)
+	}
+	l.last[reason] = now
+	return true
+}
+
 func (l *refusalLog) log(to *slog.Logger, reason Refusal, from string, err error) {
 	level := slog.LevelDebug
-	if reason != RefusedOther {
-		l.mu.Lock()
-		if now := time.Now(); l.last == nil || now.Sub(l.last[reason]) >= quietFor {
-			if l.last == nil {
-				l.last = make(map[Refusal]time.Time)
-			}
-			l.last[reason] = now
-			level = slog.LevelWarn
-		}
-		l.mu.Unlock()
+	if reason != RefusedOther && l.due(reason) {
+		level = slog.LevelWarn
 	}
 	to.Log(context.Background(), level, "handshake refused", "from", from, "reason", reason, "err", err)
 }

@@ -131,7 +131,8 @@ type NodeStats struct {
 	FrameErrors int64 `json:"frame_errors"`
 
 	// HandshakesRefused counts those that this node has refused and those that
-	// another one has refused to it, by reason.
+	// another one has refused to it, by reason, and each time that the registry
+	// began to refuse this node (see [Node.Refuse]).
 	HandshakesRefused map[Refusal]int64 `json:"handshakes_refused"`
 
 	// CrossZone is what was exchanged with nodes of other zones, on connections of

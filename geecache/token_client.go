@@ -33,13 +33,12 @@ type Credentials struct {
 	// Version is the protocol version to speak. Default: ProtocolVersion.
 	Version string
 
-	asking sync.Mutex // held while a token is asked for
-
-	mu     sync.Mutex // guards tokens
+	mu     sync.Mutex // guards what follows, whose keys are a node's scheme and host
 	tokens map[string]nodeToken
+	asking map[string]chan struct{} // closed once the node has answered whoever asks it for a token
 }
 
-// A nodeToken is a node's, by its scheme and host.
+// A nodeToken is good at one node.
 type nodeToken struct {
 	text  string
 	renew time.Time
@@ -74,6 +73,9 @@ func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	for {
 		text, err := t.credentials.Token(r.Context(), t.base, r.URL.Scheme+"://"+r.URL.Host, stale)
 		if err != nil {
+			if stale == "" && r.Body != nil { // later, the base has closed it
+				_ = r.Body.Close()
+			}
 			return nil, err
 		}
 		again := r.Clone(r.Context())
@@ -95,16 +97,25 @@ func (t *tokenTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // Token returns a token of the node at a host, such as https://10.0.0.1:8001,
 // other than stale, which may be empty. If there is none yet, it is asked for
-// through via.
+// through via, by one caller at a time; the others wait for it as long as their
+// contexts last. Nobody waits for another host.
 func (c *Credentials) Token(ctx context.Context, via http.RoundTripper, host, stale string) (string, error) {
-	if t, ok := c.kept(host, stale); ok {
-		return t, nil
+	done := make(chan struct{})
+	for {
+		t, pending := c.keptOrAsk(host, stale, done)
+		if t != "" {
+			return t, nil
+		}
+		if pending == done {
+			break
+		}
+		select {
+		case <-pending:
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		}
 	}
-	c.asking.Lock()
-	defer c.asking.Unlock()
-	if t, ok := c.kept(host, stale); ok {
-		return t, nil
-	}
+	defer c.answered(host, done)
 	t, err := c.prove(func(header http.Header) (*http.Response, error) {
 		ask, err := http.NewRequestWithContext(ctx, http.MethodGet, host+basePath, nil)
 		if err != nil {
@@ -120,12 +131,31 @@ func (c *Credentials) Token(ctx context.Context, via http.RoundTripper, host, st
 	return t.text, nil
 }
 
-// kept returns the token of a host, unless it is stale.
-func (c *Credentials) kept(host, stale string) (string, bool) {
+// keptOrAsk returns the token of a host, unless there is none or it is stale.
+// Then it returns what is closed when the host has answered: done, if it is the
+// caller that has to ask, and to call answered.
+func (c *Credentials) keptOrAsk(host, stale string, done chan struct{}) (string, chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	t := c.tokens[host]
-	return t.text, t.text != "" && t.text != stale && time.Now().Before(t.renew)
+	if t := c.tokens[host]; t.text != "" && t.text != stale && time.Now().Before(t.renew) {
+		return t.text, nil
+	}
+	if asked, ok := c.asking[host]; ok {
+		return "", asked
+	}
+	if c.asking == nil {
+		c.asking = make(map[string]chan struct{})
+	}
+	c.asking[host] = done
+	return "", done
+}
+
+// answered lets the others go on who wait for a host.
+func (c *Credentials) answered(host string, done chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.asking, host)
+	close(done)
 }
 
 func (c *Credentials) keep(host string, t nodeToken) {

@@ -1,6 +1,7 @@
 package geecache
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"io"
@@ -173,5 +174,137 @@ func TestClientCertificateIsACredential(t *testing.T) {
 	defer c.Close()
 	if _, err := c.Get(t.Context(), &PeerRequest{Group: "g"}); !errors.Is(err, ErrRefused) {
 		t.Errorf("a stream without a certificate: %v", err)
+	}
+}
+
+// A host that hangs holds up who waits for its token, as long as their contexts
+// last, and nobody else.
+func TestTokensOfOneHostDoNotWaitForAnother(t *testing.T) {
+	n := runNode(t, &testSource{}, Config{Secrets: secretsOf(oldSecret)}, GroupConfig{})
+	const hanging = "http://hanging"
+	asked, awake := make(chan struct{}, 8), make(chan struct{})
+	via := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Host != "hanging" {
+			return http.DefaultTransport.RoundTrip(r)
+		}
+		asked <- struct{}{}
+		select {
+		case <-awake:
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+		r.URL.Host = n.Addr()
+		return http.DefaultTransport.RoundTrip(r)
+	})
+	c := &Credentials{Secrets: secretsOf(oldSecret)}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	firstCtx, cancelFirst := context.WithCancel(ctx)
+	first, others := make(chan error, 1), make(chan error, 3)
+	go func() {
+		_, err := c.Token(firstCtx, via, hanging, "")
+		first <- err
+	}()
+	<-asked
+	if _, err := c.Token(ctx, via, "http://"+n.Addr(), ""); err != nil {
+		t.Errorf("the other host's token: %v", err)
+	}
+	left, leave := context.WithCancel(ctx)
+	leave()
+	if _, err := c.Token(left, via, hanging, ""); !errors.Is(err, context.Canceled) {
+		t.Errorf("who has left gets %v", err)
+	}
+	select {
+	case err := <-first:
+		t.Fatalf("the hanging host was waited for: %v", err)
+	default:
+	}
+	for range cap(others) {
+		go func() {
+			_, err := c.Token(ctx, via, hanging, "")
+			others <- err
+		}()
+	}
+	cancelFirst()
+	if err := <-first; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first one gets %v", err)
+	}
+	<-asked // by one of the others
+	close(awake)
+	for range cap(others) {
+		if err := <-others; err != nil {
+			t.Errorf("once the host answers: %v", err)
+		}
+	}
+	wantCount(t, "requests after the first answer", len(asked), 1) // the proof: one exchange serves all
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A closingBody tells that it was closed.
+type closingBody struct {
+	io.Reader
+	closed int
+}
+
+func (b *closingBody) Close() error {
+	b.closed++
+	return nil
+}
+
+func TestTransportClosesTheBodyOfWhatItDoesNotSend(t *testing.T) {
+	down := roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, errors.New("down") })
+	body := &closingBody{Reader: strings.NewReader("x")}
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://127.0.0.1:1/", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err = (&Credentials{Secrets: secretsOf(oldSecret)}).Transport(down).RoundTrip(r); err == nil {
+		t.Error("no error without a token")
+	}
+	wantCount(t, "closed", body.closed, 1)
+}
+
+// What SECURITY.md says of a secret and certificates together.
+func TestSecretAndCertificatesAreTwoDoors(t *testing.T) {
+	cert, pool := testCertificate(t)
+	n := runNode(t, &testSource{}, Config{
+		Cluster: "test", Secrets: secretsOf(oldSecret),
+		TLS:     &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven},
+	}, GroupConfig{})
+	for name, test := range map[string]struct {
+		secrets func() []string
+		certs   []tls.Certificate
+		http    int
+		stream  Refusal
+	}{
+		"both":        {secretsOf(oldSecret), []tls.Certificate{cert}, http.StatusOK, ""},
+		"secret":      {secretsOf(oldSecret), nil, http.StatusOK, ""},
+		"certificate": {nil, []tls.Certificate{cert}, http.StatusOK, RefusedSecret},
+		"neither":     {nil, nil, http.StatusUnauthorized, RefusedSecret},
+	} {
+		secure := &tls.Config{RootCAs: pool, Certificates: test.certs}
+		base := &http.Transport{TLSClientConfig: secure.Clone()}
+		client := &http.Client{Transport: base}
+		if test.secrets != nil {
+			client.Transport = (&Credentials{Secrets: test.secrets}).Transport(base)
+		}
+		resp, err := client.Get("https://" + n.Addr() + "/_geecache/g/k")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		wantCount(t, name+": HTTP", resp.StatusCode, test.http)
+		client.CloseIdleConnections()
+		c := newStreamClient(streamClientConfig{
+			self: helloOf("other"), secrets: test.secrets, peer: Peer{ID: n.ID()}, addr: n.Addr(), tls: func() *tls.Config { return secure },
+		})
+		_, err = c.Get(t.Context(), &PeerRequest{Group: "g", Key: "k"})
+		if RefusalOf(err) != test.stream || (err != nil) != (test.stream != "") {
+			t.Errorf("%s: a stream ends with %v, want %q", name, err, test.stream)
+		}
+		_ = c.Close()
 	}
 }

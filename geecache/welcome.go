@@ -15,6 +15,7 @@ import (
 // end the service of a node that stands alone.
 type welcome struct {
 	refused atomic.Pointer[refusedError] // nil: the node may serve
+	said    refusalLog                   // of what the log says
 
 	mu       sync.Mutex    // guards what follows, and that one settle runs at a time
 	tried    bool          // each peer of the first view has been tried
@@ -33,13 +34,17 @@ func (n *Node) Refused() error {
 
 // Refuse tells a node that what tells it of its peers does not take it into the
 // cluster, with an error of [NewRefusal], or that it does, with nil. A node that
-// has begun to serve goes on.
+// has begun to serve goes on. Saying the same again changes nothing, and is
+// counted once in [NodeStats.HandshakesRefused].
 func (n *Node) Refuse(err error) {
 	var e *refusedError
 	if errors.As(err, &e) && !e.reason.stranger() {
 		e = nil
 	}
 	n.welcome.mu.Lock()
+	if before := n.welcome.registry; e != nil && (before == nil || before.reason != e.reason) {
+		n.refusals.add(e.reason)
+	}
 	n.welcome.registry = e
 	if e != nil && n.state.Load() < stateServing {
 		n.welcome.refused.Store(e) // at once: an API may be served before Start
@@ -62,6 +67,9 @@ func (n *Node) settle() {
 	}
 	w.refused.Store(refused)
 	if refused != nil {
+		if !w.said.due(refused.reason) {
+			return // peers and the registry say it again and again
+		}
 		n.log.Error("the cluster refuses this node, which serves nothing until it is taken in", "reason", refused.reason, "err", refused)
 		return
 	}

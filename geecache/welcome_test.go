@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // A lockedBuffer is a log that many write.
@@ -118,4 +120,50 @@ func TestRefusedNodeServesOnceItHasTheRightSecret(t *testing.T) {
 		t.Error(err)
 	}
 	mustGet(t, n.Group("g"), "k")
+}
+
+// A registry says again and again that it refuses the node; the log and the
+// counts tell it when it is news.
+func TestRegistrysRefusalIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log lockedBuffer
+		n, err := New(Config{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer n.Close()
+		refuse := func(reason Refusal) {
+			for range 10 {
+				n.Refuse(NewRefusal(reason, "not ours"))
+			}
+		}
+		want := func(when string, lines, secret, cluster int) {
+			t.Helper()
+			counts := n.Stats().HandshakesRefused
+			wantCount(t, when+": lines", strings.Count(log.String(), "refuses this node"), lines)
+			wantCount(t, when+": secret", counts[RefusedSecret], int64(secret))
+			wantCount(t, when+": cluster", counts[RefusedCluster], int64(cluster))
+		}
+		refuse(RefusedSecret)
+		want("before the start", 0, 1, 0)
+		if err := n.Start(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		refuse(RefusedSecret)
+		want("at the start", 1, 1, 0)
+		refuse(RefusedCluster)
+		want("for another reason", 2, 1, 1)
+		time.Sleep(quietFor)
+		refuse(RefusedCluster)
+		want("later", 3, 1, 1)
+		n.Refuse(nil)
+		if !n.Ready() {
+			t.Error("the node is taken in and not ready")
+		}
+		refuse(RefusedCluster)
+		want("once it serves", 3, 1, 2)
+		if !n.Ready() {
+			t.Error("a node that serves has ended its service")
+		}
+	})
 }

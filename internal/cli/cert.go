@@ -106,6 +106,11 @@ func newCertNodeCommand() *cobra.Command {
 			case out == "" || filepath.Base(out) != out:
 				return usagef("--name is %q: use a file's name, without a directory (--dir) and an ending", out)
 			}
+			for _, h := range hosts {
+				if err := trust.CheckHost(h); err != nil {
+					return usagef("--host: %w", err)
+				}
+			}
 			cert, key := f.path(out+".pem"), f.path(out+"-key.pem")
 			if err := trust.MakeNode(f.path(caCertFile), f.path(caKeyFile), cert, key, hosts, life); err != nil {
 				return err

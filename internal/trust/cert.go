@@ -16,6 +16,7 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -44,6 +45,11 @@ func MakeCA(certFile, keyFile, name string, life time.Duration) error {
 func MakeNode(caCert, caKey, certFile, keyFile string, hosts []string, life time.Duration) error {
 	if len(hosts) == 0 {
 		return errors.New("no host: name the addresses and names that others reach the node at")
+	}
+	for _, h := range hosts {
+		if err := CheckHost(h); err != nil {
+			return err
+		}
 	}
 	pair, err := tls.LoadX509KeyPair(caCert, caKey)
 	if err != nil {
@@ -78,6 +84,34 @@ func MakeNode(caCert, caKey, certFile, keyFile string, hosts []string, life time
 	}
 	return sign(certFile, keyFile, template, pair.Leaf, key, signer)
 }
+
+// CheckHost fails unless a certificate can name a host: an IP address, or a DNS
+// name, whose first label may be a "*" that stands for any one label.
+func CheckHost(host string) error {
+	if net.ParseIP(host) != nil {
+		return nil
+	}
+	if h, port, err := net.SplitHostPort(host); err == nil && h != "" && strings.Trim(port, "0123456789") == "" {
+		return fmt.Errorf("%q has the port %q, and a certificate is good for all ports: use %s alone", host, port, h)
+	}
+	labels := strings.Split(host, ".")
+	if len(labels) > 1 && labels[0] == "*" {
+		labels = labels[1:]
+	}
+	last := labels[len(labels)-1]
+	ok := len(host) <= 253 && strings.Trim(last, "0123456789") != "" // 10.0.0.256 is no name
+	for _, l := range labels {
+		ok = ok && l != "" && len(l) <= 63 && l[0] != '-' && l[len(l)-1] != '-' && strings.Trim(l, labelBytes) == ""
+	}
+	if !ok {
+		return fmt.Errorf("%q is neither an IP address nor a DNS name: use such as 10.0.0.5, fd00::5, cache-1.internal or *.internal", host)
+	}
+	return nil
+}
+
+// labelBytes is what a label of a DNS name may consist of. Underscores are against
+// the rules, and in use.
+const labelBytes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_"
 
 func newTemplate(name string, life time.Duration) (*x509.Certificate, error) {
 	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 127))

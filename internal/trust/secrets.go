@@ -26,15 +26,15 @@ func OpenSecrets(flag, path string, log *slog.Logger) (func() []string, error) {
 }
 
 // ParseSecrets reads secrets, one a line. Empty lines, and those that begin with
-// '#', are left out.
+// '#', are left out, and so is the mark that some editors begin a file with.
 func ParseSecrets(text string) ([]string, error) {
 	var secrets []string
-	for _, line := range strings.Split(text, "\n") {
+	for i, line := range strings.Split(strings.TrimPrefix(text, "\ufeff"), "\n") {
 		line = strings.TrimSpace(line)
 		switch {
 		case line == "" || line[0] == '#':
 		case len(line) < minSecret:
-			return nil, fmt.Errorf("line %d has %d bytes: use at least %d random ones, such as `openssl rand -hex 32` makes", len(secrets)+1, len(line), minSecret)
+			return nil, fmt.Errorf("line %d has %d bytes: use at least %d random ones, such as `openssl rand -hex 32` makes", i+1, len(line), minSecret)
 		default:
 			secrets = append(secrets, line)
 		}

@@ -80,6 +80,26 @@ func TestChangedFilesAreReadAndBadOnesAreNot(t *testing.T) {
 	}
 }
 
+func TestSecretsAreReadLineByLine(t *testing.T) {
+	for text, says := range map[string]string{
+		"short": "line 1 ",
+		"# two of them\n\n" + one + "\n\nshort\n": "line 5 ",
+		one + "\r\n" + two + "\r\nshort":          "line 3 ",
+		"\ufeff# a comment alone\n":               "0 secrets",
+		"\ufeffshort":                             "line 1 has 5 bytes",
+		strings.Repeat(one+"\n", maxSecrets+1):    "9 secrets",
+	} {
+		if _, err := ParseSecrets(text); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v should say %q", text, err, says)
+		}
+	}
+	for _, text := range []string{one + "\n" + two, "\ufeff" + one + "\r\n" + two + "\r\n", "\ufeff# new\n" + one + "\n# old\n" + two + "\n"} {
+		if got, err := ParseSecrets(text); err != nil || strings.Join(got, " ") != one+" "+two {
+			t.Errorf("%q: %q, %v", text, got, err)
+		}
+	}
+}
+
 func TestBearerTakesEachOfItsTokens(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")
 	write(t, path, one+"\n"+two+"\n")
@@ -144,6 +164,46 @@ func TestFilesAreTheirOwnersAndAreNotOverwritten(t *testing.T) {
 		if err == nil {
 			t.Errorf("%s: no error", name)
 		}
+	}
+}
+
+func TestCertificatesNameHostsAlone(t *testing.T) {
+	long := strings.Repeat("a", 63)
+	for _, host := range []string{
+		"10.0.0.5", "fd00::5", "::1", "localhost", "cache-1.internal", "*.cache.internal", "a_b", "10-0-0-5.x", "3com", long + ".x", "xn--bcher-kva.example",
+	} {
+		if err := CheckHost(host); err != nil {
+			t.Error(err)
+		}
+	}
+	for host, says := range map[string]string{
+		"127.6.4.1:8001":                  "use 127.6.4.1 alone",
+		"[fd00::5]:8001":                  "use fd00::5 alone",
+		"cache-1:8001":                    "use cache-1 alone",
+		"[fd00::5]":                       "neither",
+		"a b":                             "neither",
+		" a":                              "neither",
+		"":                                "neither",
+		"*":                               "neither",
+		"a.*.b":                           "neither",
+		"c*.b":                            "neither",
+		"a..b":                            "neither",
+		"a.":                              "neither",
+		"-a.b":                            "neither",
+		"10.0.0.256":                      "neither",
+		"http://a":                        "neither",
+		"b\u00fccher.example":             "neither",
+		long + "a.x":                      "neither",
+		strings.Repeat(long+".", 4) + "a": "neither",
+	} {
+		if err := CheckHost(host); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v should say %q", host, err, says)
+		}
+	}
+	dir := t.TempDir()
+	f := authority(t, dir, "node", "*.internal", "10.0.0.5")
+	if err := MakeNode(f.CA, filepath.Join(dir, "ca-key.pem"), filepath.Join(dir, "x"), filepath.Join(dir, "y"), []string{"a", "b:1"}, time.Minute); err == nil || !strings.Contains(err.Error(), "b:1") {
+		t.Errorf("a host with a port: %v", err)
 	}
 }
 
