@@ -225,7 +225,11 @@ func (n *Node) connecting() bool {
 func (n *Node) State() string { return stateNames[n.state.Load()] }
 
 // Ready reports whether the node should be sent requests.
-func (n *Node) Ready() bool { return n.state.Load() == stateServing }
+//
+// A client that knows of no node is not ready: it could answer nothing.
+func (n *Node) Ready() bool {
+	return n.state.Load() == stateServing && (n.cfg.Role != RoleClient || len(n.place().members) > 0)
+}
 
 // busy reports whether a request is in flight.
 func (n *Node) busy() bool {

@@ -393,3 +393,20 @@ func TestGetManyOfMoreKeysThanAConnectionHolds(t *testing.T) {
 	}
 	wantCount(t, "loads", src.total(), len(keys))
 }
+
+// A client that found nobody yet must be sent nothing.
+func TestClientWithoutNodesIsNotReady(t *testing.T) {
+	n, err := New(Config{Role: RoleClient, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = n.Close() }()
+	if err := n.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, "ready without a node", n.Ready(), false)
+	if err := n.SetView([]Peer{{Addr: listenLoopback(t).Addr().String()}}); err != nil {
+		t.Fatal(err)
+	}
+	wantCount(t, "ready with a node", n.Ready(), true)
+}
