@@ -272,7 +272,7 @@ func TestSecretAndCertificatesAreTwoDoors(t *testing.T) {
 	cert, pool := testCertificate(t)
 	n := runNode(t, &testSource{}, Config{
 		Cluster: "test", Secrets: secretsOf(oldSecret),
-		TLS:     &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven},
+		TLS: &tls.Config{Certificates: []tls.Certificate{cert}, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven},
 	}, GroupConfig{})
 	for name, test := range map[string]struct {
 		secrets func() []string
