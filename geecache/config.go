@@ -38,8 +38,12 @@ type Config struct {
 	// Role is RoleNode or RoleClient. Default: RoleNode.
 	Role Role
 
-	Zone   string  // where it runs, e.g. an availability zone
-	Weight float64 // its share of the keys, relative to others; default 1
+	Zone string // where it runs, e.g. an availability zone
+
+	// Weight is its share of the keys, relative to others, at most [MaxWeight]. The
+	// others must know it: without Dynamic, each of their views has to say the same.
+	// Default: what this node's own view says of it, unless it is Dynamic; else 1.
+	Weight float64
 
 	// Peers is the first view; see [Node.SetView] for those that follow.
 	Peers []Peer
@@ -189,7 +193,6 @@ const (
 func (c Config) withDefaults() Config {
 	setDefault(&c.Cluster, defaultCluster)
 	setDefault(&c.Role, RoleNode)
-	setDefault(&c.Weight, 1)
 	setDefault(&c.MaxKeyBytes, defaultMaxKeyBytes)
 	setDefault(&c.MaxValueBytes, defaultMaxValueBytes)
 	setDefault(&c.MaxConns, defaultMaxConns)

@@ -14,9 +14,10 @@ import (
 // A membership is what a node has heard of who is in the cluster: the two sources
 // that its view is made of. Node.mu guards it.
 type membership struct {
-	base      []Peer                // what SetView said last
-	announced map[string]*announcer // what members said of themselves, by ID
-	left      map[string]*departed  // who said that it leaves, by ID
+	base      []Peer                   // what SetView said last
+	announced map[string]*announcer    // what members said of themselves, by ID
+	left      map[string]*departed     // who said that it leaves, by ID
+	apart     map[string]*disagreement // members with another ring, in this view, by ID
 
 	changed int64       // of the clock: when announcements last changed the view
 	pending *time.Timer // puts those in force that came soon after; nil: there are none
@@ -36,6 +37,13 @@ type departed struct {
 	run     uint64 // which run of it; 0: not known
 	at      int64  // of the clock
 	omitted bool   // SetView has left it out since
+}
+
+// A disagreement is a member that has another ring than this node.
+type disagreement struct {
+	epoch uint64 // its
+	since int64  // of the clock
+	told  bool   // the log has it
 }
 
 const (
@@ -60,6 +68,9 @@ const (
 	// announcements bring about: of nodes that start together, the first one is a
 	// member at once, and the others are together.
 	announceSettle = 100 * time.Millisecond
+
+	// apartFor is how long two members may have different rings before the log tells.
+	apartFor = 30 * time.Second
 
 	// memberLook is how often it is looked who can be reached.
 	memberLook = time.Second
@@ -107,6 +118,7 @@ func (n *Node) SetView(peers []Peer) error {
 		n.base = base
 		return err
 	}
+	n.checkListed(base, peers)
 	return nil
 }
 
@@ -171,9 +183,9 @@ func (n *Node) combineLocked() []Peer {
 func (n *Node) announcement() (announcement, bool) {
 	st := n.state.Load()
 	ok := (st == stateJoining || st == stateServing) && n.cfg.Role == RoleNode && n.cfg.Addr != ""
+	p := n.place()
 	return announcement{
-		Peer: Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role, Zone: n.cfg.Zone, Weight: n.cfg.Weight},
-		run:  n.run, epoch: n.place().epoch,
+		Peer: n.self(p), run: n.run, epoch: p.epoch,
 	}, ok
 }
 
@@ -192,6 +204,7 @@ func (n *Node) hear(from hello, a announcement, first bool) error {
 	if a.ID != from.ID {
 		return fmt.Errorf("%w: node %q says that it is %q", ErrBadRequest, from.ID, a.ID)
 	}
+	n.compare(a)
 	changed, err := n.note(a, first, true)
 	if err != nil || !n.cfg.Dynamic {
 		return err
@@ -203,6 +216,31 @@ func (n *Node) hear(from hello, a announcement, first bool) error {
 		n.tellOfOthers(a.ID)
 	}
 	return nil
+}
+
+// compare looks whether a member has the ring that this node has. One that has had
+// another one for long, while neither changed, is told of once.
+func (n *Node) compare(a announcement) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	p := n.place()
+	if a.epoch == p.epoch || !slices.ContainsFunc(p.members, func(m *member) bool { return m.peer.ID == a.ID }) {
+		delete(n.apart, a.ID)
+		return
+	}
+	now := n.clock.exact()
+	d := n.apart[a.ID]
+	switch {
+	case d == nil || d.epoch != a.epoch:
+		if n.apart == nil {
+			n.apart = make(map[string]*disagreement)
+		}
+		n.apart[a.ID] = &disagreement{epoch: a.epoch, since: now}
+	case !d.told && now-d.since > int64(apartFor):
+		d.told = true
+		n.log.Error("a member has another ring than this node, and has had it for long: keys are loaded twice; "+
+			"see that both find the same members, with the same weights", "peer", a.ID, "its_epoch", epochText(a.epoch), "epoch", epochText(p.epoch))
+	}
 }
 
 // hearOf takes note of a member that a peer tells of.

@@ -1,6 +1,7 @@
 package geecache
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
@@ -84,6 +85,7 @@ func (n *Node) setViewLocked(peers []Peer) (err error) {
 	}
 	if old.epoch != p.epoch {
 		n.viewChanges++
+		n.apart = nil
 		n.log.Info("view changed", "epoch", epochText(p.epoch), "nodes", len(ordered), "clients", len(clients))
 	}
 	n.members, n.peers = next, peers
@@ -128,12 +130,29 @@ func (n *Node) remember(p, old *placement, now int64) error {
 	return nil
 }
 
-// withSelf returns the view with this node in it, as it is configured.
+// configured returns this node as it is configured.
+func (n *Node) configured() Peer {
+	return Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role, Zone: n.cfg.Zone, Weight: cmp.Or(n.cfg.Weight, 1)}
+}
+
+// self returns this node as it is in p.
+func (n *Node) self(p *placement) Peer {
+	if p.self >= 0 && p.self < len(p.members) {
+		return p.members[p.self].peer
+	}
+	return n.configured()
+}
+
+// withSelf returns the view with this node in it, as it is configured. Without a
+// weight of its own it has the one that a fixed view says: the others go by that.
 func (n *Node) withSelf(peers []Peer) []Peer {
-	self := Peer{ID: n.cfg.ID, Addr: n.cfg.Addr, Role: n.cfg.Role, Zone: n.cfg.Zone, Weight: n.cfg.Weight}
+	self := n.configured()
 	out := make([]Peer, 0, len(peers)+1)
 	for _, p := range peers {
 		if p.ID == self.ID {
+			if n.cfg.Weight == 0 && !n.cfg.Dynamic {
+				self.Weight = p.Weight
+			}
 			continue
 		}
 		if p.Addr == self.Addr && self.Addr != "" {
@@ -143,6 +162,31 @@ func (n *Node) withSelf(peers []Peer) []Peer {
 		out = append(out, p)
 	}
 	return append(out, self)
+}
+
+// checkListed tells of a fixed view that has this node as what it is not: the others
+// go by the view. It tells once, as long as the view says the same.
+func (n *Node) checkListed(before, now []Peer) {
+	if n.cfg.Dynamic {
+		return
+	}
+	listed := func(peers []Peer) Peer {
+		if i := slices.IndexFunc(peers, func(p Peer) bool { return p.ID == n.cfg.ID }); i >= 0 {
+			return peers[i]
+		}
+		return Peer{}
+	}
+	self, p := n.configured(), listed(now)
+	if p == (Peer{}) || p == listed(before) {
+		return
+	}
+	if p.Role != self.Role {
+		n.log.Error("the list of members has this node with another role: others that have that list have another ring, "+
+			"and keys are loaded twice; make both the same", "role", self.Role, "listed", p.Role)
+	} else if self.Role == RoleNode && n.cfg.Weight != 0 && p.Weight != n.cfg.Weight {
+		n.log.Error("the list of members has this node with another weight: others that have that list have another ring, "+
+			"and keys are loaded twice; leave this node's own weight out, or make both the same", "weight", n.cfg.Weight, "listed", p.Weight)
+	}
 }
 
 // newMember makes the member for a peer, and begins to connect to it.

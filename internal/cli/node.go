@@ -255,7 +255,7 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	f.apiListen = node.DefaultAPIListen
 	flags.Var(&f.apiListen, "api-listen", "where --api serves")
 	flags.StringVar(&f.zone, "zone", "", "where the node runs, e.g. an availability zone")
-	flags.Float64Var(&f.weight, "weight", 1, "the node's share of the keys, relative to others")
+	flags.Float64Var(&f.weight, "weight", 0, "the node's share of the keys, relative to others, at most 100 (default what a file: of JSON says, else 1)")
 	flags.Var(&f.adminListen, "admin-listen", "where /metrics, /statusz, /topz and pprof are served, and nowhere else then")
 	flags.StringVar(&f.adminTokenFile, "admin-token-file", "", "file of a token that /metrics, /statusz, /topz and pprof take; a second line is accepted too")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow to listen beyond this machine without a secret or --tls-ca: whoever reaches the port can read every value")

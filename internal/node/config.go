@@ -37,7 +37,8 @@ type Config struct {
 	Role geecache.Role
 
 	// Zone is where the process runs, e.g. an availability zone, and Weight its
-	// share of the keys relative to others (default 1).
+	// share of the keys relative to others (default: what the list of Registry says, if
+	// it is one; else 1).
 	Zone   string
 	Weight float64
 

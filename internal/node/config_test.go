@@ -69,6 +69,8 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		{Config{Weight: 101}, "--weight"},
 		{Config{Weight: math.Inf(1)}, "--weight"},
 		{Config{Weight: math.NaN()}, "--weight"},
+		{Config{Weight: 2, Peers: peers}, "--peers cannot tell others"},
+		{Config{Weight: 2, Registry: "static:127.0.0.1:1"}, "--weight"},
 		{Config{Groups: []string{"a", "a"}}, "--group"},
 		{Config{API: APIConfig{Timeout: -time.Second}}, "--api-timeout"},
 		{Config{API: APIConfig{MaxInFlight: -1}}, "--api-max-inflight"},
@@ -81,6 +83,7 @@ func TestValidateNamesTheFlag(t *testing.T) {
 	for _, cfg := range []Config{
 		{Listen: "localhost:1"}, {Listen: "[::1]:1"}, {Listen: "127.0.0.9:0"},
 		{Listen: "0.0.0.0:1", Insecure: true, Peers: peers, Advertise: "a:1"},
+		{Weight: 1, Peers: peers}, {Weight: 2}, {Weight: 2, Registry: "file:/etc/peers"},
 		{Source: "postgres://u@h/db", Query: "select v from t where k = $1"},
 		{Source: "mysql://u@h/db"}, {Source: "https://origin.example/{key}"}, {Source: "dynamodb://table"},
 	} {

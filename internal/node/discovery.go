@@ -197,7 +197,7 @@ func ChooseRegistry(ctx context.Context, cfg *Config) (*registries.Choice, error
 		}
 	}
 	if raw == "" {
-		return nil, nil
+		return nil, cfg.checkWeight(nil)
 	}
 	choice, err := registries.Parse(raw)
 	if err != nil {
@@ -206,6 +206,9 @@ func ChooseRegistry(ctx context.Context, cfg *Config) (*registries.Choice, error
 	self, err := choice.Self(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("--registry %s: %w", registries.Redact(raw), err)
+	}
+	if err := cfg.checkWeight(choice); err != nil {
+		return nil, err
 	}
 	return choice, cfg.callSelf(self)
 }
@@ -270,7 +273,7 @@ func ownIP() string {
 func (c Config) checkRegistry() error {
 	switch {
 	case c.Registry == "":
-		return nil
+		return c.checkWeight(nil)
 	case c.Registry == registries.Auto:
 		return nil
 	case len(c.Peers) > 0:
@@ -280,8 +283,19 @@ func (c Config) checkRegistry() error {
 	if err != nil {
 		return fmt.Errorf("--registry: %w", err)
 	}
-	if !choice.TellsWeights() && c.Weight != 0 && c.Weight != 1 {
+	return c.checkWeight(choice)
+}
+
+// checkWeight refuses a weight that the others cannot learn of: their rings would
+// differ from this node's for ever. choice is nil without a registry.
+func (c Config) checkWeight(choice *registries.Choice) error {
+	switch {
+	case c.Weight == 0 || c.Weight == 1:
+	case choice != nil && !choice.TellsWeights():
 		return fmt.Errorf("--weight is %v, and the registry %q cannot tell others: leave it out", c.Weight, choice.Kind())
+	case choice == nil && len(c.Peers) > 0 && !c.Dynamic:
+		return fmt.Errorf("--weight is %v, and the list of --peers cannot tell others: leave it out, "+
+			"or use a --registry that can, such as a file: of JSON with the weights of all", c.Weight)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ type kind struct {
 
 func kinds() []kind {
 	return []kind{
-		{name: "static", schemes: []string{"static"}, usage: "static:10.0.0.1:8001,10.0.0.2:8001", weights: true, parse: parseStatic},
+		{name: "static", schemes: []string{"static"}, usage: "static:10.0.0.1:8001,10.0.0.2:8001", parse: parseStatic},
 		{name: "file", schemes: []string{"file"}, usage: "file:/etc/geecache/peers", weights: true, parse: parseFile},
 		{name: "dns", schemes: []string{"dns", "dns+srv"}, usage: "dns:name:8001, dns+srv:name", parse: parseDNS},
 		{name: "etcd", schemes: []string{"etcd", "etcd+https"}, usage: "etcd://host:2379,host:2379/prefix", weights: true, parse: parseEtcd},
