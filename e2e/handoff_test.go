@@ -47,7 +47,9 @@ func TestRollingRestart(t *testing.T) {
 		first, again []string // flags before and after the restart
 		lost         func(n int) bool
 	}{
-		{"with handoff", nil, nil, func(n int) bool { return n > keys/20 }},
+		// What is promised is a hit ratio of 80% of what it was, each second; here five restarts follow each
+		// other within half a second. Most often up to 1% is lost, and 6% on a busy machine.
+		{"with handoff", nil, nil, func(n int) bool { return n > keys/5 }},
 		{"without", []string{"--handoff-bytes=0"}, nil, func(n int) bool { return n < keys/2 }},
 		{"from 1.0 to 1.1", []string{"--protocol=1.0"}, []string{"--protocol=1.1"}, func(n int) bool { return n < keys/2 }},
 		{"from 1.1 to 1.0", nil, []string{"--protocol=1.0"}, func(n int) bool { return n > 2*keys }},
