@@ -83,7 +83,7 @@ func (s *truth) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case <-time.After(time.Duration(s.delay.Load())):
 		defer func() { s.leave(who, number, time.Since(s.began)) }()
 	case <-r.Context().Done():
-		s.leave(who, number, time.Since(s.began)-heard)
+		s.leave(who, number, max(began+1, time.Since(s.began)-heard))
 		return
 	}
 	if strings.HasPrefix(key, "fresh:") {
