@@ -82,6 +82,7 @@ func newRootCommand() *cobra.Command {
 		newTopCommand(),
 		newDoctorCommand(),
 		newCertCommand(),
+		newSecretCommand(),
 		newSlowDBCommand(),
 		newLoadCommand(),
 		newVersionCommand(),
