@@ -202,8 +202,16 @@ func (p *Process) status() status {
 	return s
 }
 
-// Version returns the program's version: that of the module, or of the commit.
+// version is set by the linker (-X) where the program is built without a checkout that
+// would tell: in the image.
+var version string
+
+// Version returns the program's version: what the linker was told, or that of the
+// module, or of the commit.
 func Version() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"
