@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "vulns", "runner", "cross", "servers", "benchmarks", "race", "sockets", "chaos", "decoders",
+			"scripts", "dockerfiles", "vulns", "runner", "cross", "engine", "servers", "benchmarks", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }
@@ -49,10 +49,13 @@ func allSteps() []step {
 		{"staticcheck", "staticcheck", "mend what it names; staticcheck -explain CHECK says why", staticcheck},
 		{"workflows", "actionlint", "mend the workflow that it names", workflows},
 		{"scripts", "shellcheck", "mend what it names; its wiki explains each SC number", scripts},
+		{"dockerfiles", "hadolint", "mend what it names; its wiki explains each DL number", dockerfiles},
 		{"vulns", "govulncheck: known vulnerabilities that the code reaches", "update the module or the Go release that it names", vulns},
 		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
 		{"benchmarks", "the module of benchmarks: vet, staticcheck, its tests, and that its documents are what the results generate", "mend benchmarks/, or run make bench-report; no time is asserted there", benchmarks},
+		{"engine", "a Docker engine, with compose and buildx", "start Docker, or run as root on Debian; see what the message says", engine},
+		{"image", "the nodes' image, of docker-native/Dockerfile", "see what docker build says", image},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
 		{"decoders", "the fuzz targets that read what comes from the network, 60 s each", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzzDecoders},
@@ -136,6 +139,15 @@ func scripts(ctx context.Context, w *workspace) error {
 		return err
 	}
 	return w.do(ctx, ".", "shellcheck", append([]string{"--severity=style", "-x"}, files...)...)
+}
+
+// dockerfiles runs hadolint, which has shellcheck for what is in RUN.
+func dockerfiles(ctx context.Context, w *workspace) error {
+	files, err := w.files(func(p string) bool { return path.Base(p) == "Dockerfile" })
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	return w.do(ctx, ".", "hadolint", append([]string{"--failure-threshold=style"}, files...)...)
 }
 
 // cross builds everything for the systems that the machine is not.

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/geecache/geecache/tools/docker"
 )
 
 // A workspace is the repository that the steps work on, and what earlier steps
@@ -21,7 +23,9 @@ import (
 type workspace struct {
 	root    string
 	out     io.Writer
-	env     []string // for every command; later entries win
+	env     []string       // for every command; later entries win
+	docker  *docker.Engine // after step engine
+	image   string         // the nodes', after step image
 	cleanup []func()
 }
 
