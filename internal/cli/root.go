@@ -85,6 +85,7 @@ func newRootCommand() *cobra.Command {
 		newSecretCommand(),
 		newSlowDBCommand(),
 		newLoadCommand(),
+		newEnvCommand(),
 		newVersionCommand(),
 	)
 	return root

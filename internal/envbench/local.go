@@ -1,0 +1,394 @@
+package envbench
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// The ports of a local deployment that asks for none.
+const (
+	defaultLocalPort = 8001
+	defaultLocalAPI  = 9999
+	endWithin        = 15 * time.Second // of a local cluster, draining included
+)
+
+// local runs `geecache cluster` in the background, and changes it through the commands
+// below that. What it has to remember is in a folder of the user's.
+type local struct {
+	Options
+	root string // the folder of all deployments
+}
+
+func newLocal(o Options) (*local, error) {
+	if o.Program == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("the program's own file is unknown: %w", err)
+		}
+		o.Program = exe
+	}
+	root := os.Getenv("XDG_STATE_HOME")
+	if root == "" {
+		home, err := os.UserHomeDir()
+		if err != nil {
+			return nil, fmt.Errorf("where to keep the cluster's log is unknown: %w: set XDG_STATE_HOME", err)
+		}
+		root = filepath.Join(home, ".local", "state")
+	}
+	return &local{o, filepath.Join(root, "geecache", Local)}, nil
+}
+
+// A localState is what is remembered of a cluster that runs.
+type localState struct {
+	PID    int    `json:"pid"`
+	Port   int    `json:"port"`
+	API    string `json:"api"`
+	Nodes  int    `json:"nodes"`
+	Digest string `json:"digest"` // of how it was started
+}
+
+func (l *local) dir(name string) string { return filepath.Join(l.root, name) }
+
+// recall returns the state of a cluster that runs; ErrAbsent if none does.
+func (l *local) recall(ctx context.Context, name string) (localState, error) {
+	var s localState
+	text, err := os.ReadFile(filepath.Join(l.dir(name), "state.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return s, ErrAbsent
+	}
+	if err == nil {
+		err = json.Unmarshal(text, &s)
+	}
+	if err != nil {
+		return s, fmt.Errorf("what is known of the cluster: %w", err)
+	}
+	if _, err := l.list(ctx, s); err != nil { // its process may be another program's by now
+		return localState{}, ErrAbsent
+	}
+	return s, nil
+}
+
+func (l *local) remember(name string, s localState) error {
+	text, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(l.dir(name), "state.json"), text, 0o600)
+}
+
+// Up implements Driver.
+func (l *local) Up(ctx context.Context, d Deployment) (*Status, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	d = d.WithDefaults()
+	secrets, err := d.secrets()
+	if err != nil {
+		return nil, err
+	}
+	env := d.variables()
+	for name, value := range secrets {
+		env = append(env, name+"="+value)
+	}
+	slices.Sort(env)
+	info, err := os.Stat(l.Program)
+	if err != nil {
+		return nil, err
+	}
+	is := digest([]any{env, d.Port, d.APIPort, l.Program, info.Size(), info.ModTime()})
+	w := l.stopwatch()
+	state, err := l.recall(ctx, d.Name)
+	var changed []string
+	switch {
+	case errors.Is(err, ErrAbsent):
+		changed = []string{fmt.Sprintf("%d nodes and an API server are started", d.Nodes)}
+	case err != nil:
+		return nil, err
+	case state.Digest == is:
+		w.stage("nodes", "the cluster runs")
+		return l.settle(ctx, w, d.Name, state, d.Nodes)
+	default:
+		w.stage("end", "the cluster that runs is another one")
+		if err := l.Down(ctx, d.Name); err != nil {
+			return nil, err
+		}
+		changed = []string{"the cluster is started anew"}
+	}
+	w.stage("start", fmt.Sprintf("%d nodes and an API server", d.Nodes))
+	state, err = l.start(ctx, d, env, is)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.settle(ctx, w, d.Name, state, d.Nodes)
+	if s != nil {
+		s.Changed = append(changed, s.Changed...)
+	}
+	return s, err
+}
+
+// start starts a cluster, and returns when it says that it is ready.
+func (l *local) start(ctx context.Context, d Deployment, env []string, is string) (localState, error) {
+	dir := l.dir(d.Name)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return localState{}, err
+	}
+	log, err := os.Create(filepath.Join(dir, "log"))
+	if err != nil {
+		return localState{}, err
+	}
+	defer func() { _ = log.Close() }()
+	said, err := os.Create(filepath.Join(dir, "ready"))
+	if err != nil {
+		return localState{}, err
+	}
+	defer func() { _ = said.Close() }()
+	port, api := cmp.Or(d.Port, defaultLocalPort), cmp.Or(d.APIPort, defaultLocalAPI)
+	cmd := exec.Command(l.Program, "cluster", "--json", fmt.Sprintf("--nodes=%d", d.Nodes),
+		fmt.Sprintf("--port=%d", port), fmt.Sprintf("--api=%d", api))
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = said, log
+	cmd.SysProcAttr = detached()
+	if err := cmd.Start(); err != nil {
+		return localState{}, err
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	ctx, cancel := context.WithTimeout(ctx, l.StartWithin)
+	defer cancel()
+	var ready struct {
+		API struct{ URL string } `json:"api"`
+	}
+	err = poll(ctx, func(context.Context) (bool, error) {
+		select {
+		case <-ended:
+			return false, errors.New("the cluster has ended")
+		default:
+		}
+		text, err := os.ReadFile(said.Name())
+		if err != nil || !bytes.HasSuffix(text, []byte("\n")) {
+			return false, err
+		}
+		return true, json.Unmarshal(text, &ready)
+	})
+	if err != nil {
+		_ = cmd.Process.Kill() // it may have ended
+		return localState{}, fmt.Errorf("%w; its log ends with\n%s", err, lastLines(log.Name(), 10))
+	}
+	state := localState{PID: cmd.Process.Pid, Port: port, API: ready.API.URL, Nodes: d.Nodes, Digest: is}
+	return state, l.remember(d.Name, state)
+}
+
+// settle makes the nodes so many, and returns when they agree.
+func (l *local) settle(ctx context.Context, w *stopwatch, name string, state localState, nodes int) (*Status, error) {
+	members, err := l.list(ctx, state)
+	if err != nil {
+		return nil, err
+	}
+	var running []int
+	for _, m := range members {
+		if m.Node > 0 && m.runs() {
+			running = append(running, m.Node)
+		}
+	}
+	slices.Sort(running)
+	var changed []string
+	port := fmt.Sprintf("--port=%d", state.Port)
+	switch more := nodes - len(running); {
+	case more > 0:
+		w.stage("nodes", fmt.Sprintf("%d more", more))
+		_, err = l.run(ctx, "cluster", "add", port, fmt.Sprintf("--count=%d", more))
+		changed = append(changed, fmt.Sprintf("%d nodes are added", more))
+	case more < 0:
+		w.stage("nodes", fmt.Sprintf("%d fewer", -more))
+		args := []string{"cluster", "remove", port}
+		for _, n := range running[nodes:] {
+			args = append(args, strconv.Itoa(n))
+		}
+		_, err = l.run(ctx, args...)
+		changed = append(changed, fmt.Sprintf("%d nodes are removed", -more))
+	}
+	if err != nil {
+		return nil, err
+	}
+	if state.Nodes != nodes {
+		state.Nodes = nodes
+		if err := l.remember(name, state); err != nil {
+			return nil, err
+		}
+	}
+	w.stage("agreement", "all nodes are asked for their ring")
+	s, err := l.awaitAgreement(ctx, func(ctx context.Context) (*Status, error) { return l.look(ctx, name, state) })
+	w.end()
+	if s != nil {
+		s.Stages, s.Changed = w.stages, changed
+	}
+	return s, err
+}
+
+// Scale implements Driver.
+func (l *local) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
+	state, err := l.recall(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return l.settle(ctx, l.stopwatch(), name, state, nodes)
+}
+
+// Status implements Driver.
+func (l *local) Status(ctx context.Context, name string) (*Status, error) {
+	state, err := l.recall(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	s, err := l.look(ctx, name, state)
+	if err == nil {
+		s.judge()
+	}
+	return s, err
+}
+
+// A localMember is a process as `geecache cluster list` tells of it.
+type localMember struct {
+	Node  int    `json:"node"`
+	Name  string `json:"name"`
+	Addr  string `json:"addr"`
+	State string `json:"state"`
+}
+
+// runs reports whether the process has not ended, as the cluster says.
+func (m localMember) runs() bool {
+	ended := func(how string) bool { return strings.HasPrefix(m.State, how) }
+	return !slices.ContainsFunc([]string{"leaving", "removed", "killed", "ended"}, ended)
+}
+
+func (l *local) list(ctx context.Context, state localState) (all []localMember, err error) {
+	out, err := l.run(ctx, "cluster", "list", "--json", fmt.Sprintf("--port=%d", state.Port))
+	if err != nil {
+		return nil, err
+	}
+	for dec := json.NewDecoder(bytes.NewReader(out)); ; {
+		var m localMember
+		if err := dec.Decode(&m); errors.Is(err, io.EOF) {
+			return all, nil
+		} else if err != nil {
+			return nil, err
+		}
+		all = append(all, m)
+	}
+}
+
+// look asks all processes.
+func (l *local) look(ctx context.Context, name string, state localState) (*Status, error) {
+	members, err := l.list(ctx, state)
+	if err != nil {
+		return nil, err
+	}
+	s := &Status{Environment: Local, Name: name, Desired: state.Nodes, API: state.API, Notes: []string{
+		"nodes are processes of this machine: no image, no network between machines, no load balancer, and nobody replaces one that dies",
+	}}
+	for _, m := range members {
+		if !m.runs() {
+			continue
+		}
+		if m.Node > 0 {
+			s.Reported++
+		}
+		s.Members = append(s.Members, Member{ID: m.Addr, Addr: m.Addr, API: m.Node == 0})
+	}
+	p := newProber("", false)
+	defer p.close()
+	p.all(ctx, s.Members)
+	return s, nil
+}
+
+// Logs implements Driver.
+func (l *local) Logs(_ context.Context, name string, w io.Writer, lines int) error {
+	path := filepath.Join(l.dir(name), "log")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		return ErrAbsent
+	}
+	_, err := io.WriteString(w, lastLines(path, lines))
+	return err
+}
+
+// lastLines returns the last lines of a file, or why there are none.
+func lastLines(path string, most int) string {
+	f, err := os.Open(path)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	defer func() { _ = f.Close() }()
+	var lines []string
+	for s := bufio.NewScanner(f); s.Scan(); {
+		if lines = append(lines, s.Text()+"\n"); len(lines) > most {
+			lines = lines[1:]
+		}
+	}
+	return strings.Join(lines, "")
+}
+
+// Down implements Driver.
+func (l *local) Down(ctx context.Context, name string) error {
+	state, err := l.recall(ctx, name)
+	switch {
+	case errors.Is(err, ErrAbsent):
+		return os.RemoveAll(l.dir(name))
+	case err != nil:
+		return err
+	}
+	p, err := os.FindProcess(state.PID)
+	if err != nil {
+		return err
+	}
+	end(p)
+	ctx, cancel := context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	err = poll(ctx, func(ctx context.Context) (bool, error) {
+		_, err := l.list(ctx, state)
+		return err != nil && free(state), nil
+	})
+	if err != nil {
+		_ = p.Kill() // it may have ended
+		return fmt.Errorf("process %d had not ended after %v, and was killed: %w", state.PID, endWithin, err)
+	}
+	return os.RemoveAll(l.dir(name))
+}
+
+// free reports whether nothing listens any more where the API and the first node did.
+func free(state localState) bool {
+	for _, addr := range []string{strings.TrimPrefix(state.API, "http://"), net.JoinHostPort("127.0.0.1", strconv.Itoa(state.Port))} {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			return false
+		}
+		_ = ln.Close()
+	}
+	return true
+}
+
+// run runs a command of the program, and returns what it prints.
+func (l *local) run(ctx context.Context, args ...string) ([]byte, error) {
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, l.Program, args...)
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return out, nil
+}
