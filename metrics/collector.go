@@ -26,6 +26,7 @@ type Collector struct {
 	node  atomic.Pointer[Source]
 	mem   atomic.Pointer[func() Memory]
 	reg   atomic.Pointer[func() Registry]
+	fwd   atomic.Pointer[func() Forwarding]
 	descs map[string]*prometheus.Desc
 
 	miss, load, served *prometheus.HistogramVec
@@ -86,6 +87,19 @@ type Registry struct {
 // WatchRegistry collects what of returns, too, from now on. A process that follows
 // no registry does without.
 func (c *Collector) WatchRegistry(of func() Registry) { c.reg.Store(&of) }
+
+// A Forwarding says what has become of the metrics that a process forwards to
+// CloudWatch.
+type Forwarding struct {
+	Sent     int64 // that CloudWatch has taken
+	Dropped  int64 // that it refuses, or that waited behind too many others
+	Failures int64 // attempts that failed, and are repeated
+	Waiting  int   // metrics
+}
+
+// WatchForwarding collects what of returns, too, from now on. A process that forwards
+// nothing does without.
+func (c *Collector) WatchForwarding(of func() Forwarding) { c.fwd.Store(&of) }
 
 // newHistogram returns a histogram that is both classic, in buckets from 1
 // microsecond to about half a minute, and native, for a Prometheus that scrapes
@@ -158,6 +172,13 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		s.gauge(registryKept, float64(r.Kept), r.Kind)
 		s.gauge(registryRefused, float64(r.Refused), r.Kind)
 		s.count(registryErrorsTotal, r.Errors, r.Kind)
+	}
+	if of := c.fwd.Load(); of != nil {
+		f := (*of)()
+		s.count(forwardSentTotal, f.Sent)
+		s.count(forwardDroppedTotal, f.Dropped)
+		s.count(forwardFailuresTotal, f.Failures)
+		s.gauge(forwardWaiting, float64(f.Waiting))
 	}
 	node := c.node.Load()
 	if node == nil {

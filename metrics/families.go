@@ -88,6 +88,10 @@ func nodeFamilies() []Family {
 		{registryRefused, gauge, "Members that the registry names and that the node cannot use.", []string{"registry"}},
 		{registryErrorsTotal, counter, "Answers of the registry that were errors, or empty.", []string{"registry"}},
 		{frameErrorsTotal, counter, "Broken frames received.", nil},
+		{forwardSentTotal, counter, "Metrics that CloudWatch has taken from this process; absent without --cloudwatch-endpoint.", nil},
+		{forwardDroppedTotal, counter, "Metrics that were dropped because CloudWatch refuses them, or too many wait.", nil},
+		{forwardFailuresTotal, counter, "Requests to CloudWatch that failed, and are repeated.", nil},
+		{forwardWaiting, gauge, "Metrics that wait to be sent to CloudWatch.", nil},
 	}
 }
 
@@ -167,6 +171,11 @@ const (
 	registryKept           = "geecache_registry_kept"
 	registryRefused        = "geecache_registry_refused"
 	registryErrorsTotal    = "geecache_registry_errors_total"
+
+	forwardSentTotal     = "geecache_cloudwatch_sent_total"
+	forwardDroppedTotal  = "geecache_cloudwatch_dropped_total"
+	forwardFailuresTotal = "geecache_cloudwatch_failures_total"
+	forwardWaiting       = "geecache_cloudwatch_waiting"
 
 	peerUp                  = "geecache_peer_up"
 	peerBreaker             = "geecache_peer_breaker_state"

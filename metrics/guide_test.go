@@ -8,12 +8,15 @@ import (
 	"testing"
 )
 
-var update = flag.Bool("update", false, "write the table of METRICS_SETUP.md")
+var update = flag.Bool("update", false, "write the tables of METRICS_SETUP.md")
 
 const (
 	guide = "../METRICS_SETUP.md"
 	begin = "<!-- families: begin -->\n"
 	end   = "<!-- families: end -->\n"
+
+	beginCloudWatch = "<!-- cloudwatch: begin -->\n"
+	endCloudWatch   = "<!-- cloudwatch: end -->\n"
 )
 
 // table returns the families as a Markdown table.
@@ -30,18 +33,38 @@ func table() string {
 	return b.String()
 }
 
-// The guide's table is made from Families: go test ./metrics -run Guide -update
+// cloudWatchTable returns what CloudWatch has as a Markdown table.
+func cloudWatchTable() string {
+	var b strings.Builder
+	b.WriteString("| Metric | Unit | Dimensions |\n|---|---|---|\n")
+	for _, m := range CloudWatchMetrics() {
+		var sets []string
+		for _, set := range m.Dimensions {
+			sets = append(sets, "`"+strings.Join(set, "`, `")+"`")
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s |\n", m.Name, m.Unit, strings.Join(sets, "; "))
+	}
+	return b.String()
+}
+
+// The guide's tables are made from Families and CloudWatchMetrics:
+// go test ./metrics -run Guide -update
 func TestGuideListsTheFamilies(t *testing.T) {
 	text, err := os.ReadFile(guide)
 	if err != nil {
 		t.Fatal(err)
 	}
-	head, rest, ok := strings.Cut(string(text), begin)
-	_, tail, ok2 := strings.Cut(rest, end)
-	if !ok || !ok2 {
-		t.Fatalf("%s has no place for the table between %q and %q", guide, begin, end)
+	want := string(text)
+	for _, part := range []struct{ begin, end, table string }{
+		{begin, end, table()}, {beginCloudWatch, endCloudWatch, cloudWatchTable()},
+	} {
+		head, rest, ok := strings.Cut(want, part.begin)
+		_, tail, ok2 := strings.Cut(rest, part.end)
+		if !ok || !ok2 {
+			t.Fatalf("%s has no place for the table between %q and %q", guide, part.begin, part.end)
+		}
+		want = head + part.begin + part.table + part.end + tail
 	}
-	want := head + begin + table() + end + tail
 	if string(text) == want {
 		return
 	}
@@ -51,7 +74,7 @@ func TestGuideListsTheFamilies(t *testing.T) {
 		}
 		return
 	}
-	t.Errorf("the table of %s is stale: run go test ./metrics -run Guide -update", guide)
+	t.Errorf("a table of %s is stale: run go test ./metrics -run Guide -update", guide)
 }
 
 // A query of the guide that names a family which does not exist misleads.

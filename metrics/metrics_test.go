@@ -84,6 +84,7 @@ func newRegistry(t *testing.T, id string) (*prometheus.Registry, *Collector, gee
 	c.WatchRegistry(func() Registry {
 		return Registry{Kind: "dns", ViewAge: time.Second, Members: 3, Kept: 1, Refused: 2, Errors: 4}
 	})
+	c.WatchForwarding(func() Forwarding { return Forwarding{Sent: 900, Dropped: 5, Failures: 6, Waiting: 7} })
 	c.ObserveMiss("scores", time.Millisecond)
 	c.ObserveLoad("scores", 50*time.Millisecond, nil)
 	c.ObserveServed("scores", "http", time.Microsecond, geecache.CodeOK)

@@ -50,6 +50,7 @@ var (
 		// Adapters know the core and the seam that they fill, and never each other.
 		{"peergrpc", []string{"geecache", "geecachepb"}, []string{"google.golang.org/grpc", protobuf}},
 		{"metrics", []string{"geecache"}, []string{anything}},
+		{"metrics/*", []string{"metrics", "internal/awsapi"}, []string{anything}},
 		{"registry", []string{"geecache"}, nil},
 		{"registry/*", []string{"geecache", "registry", "internal/awsapi", "internal/ecstask"}, []string{anything}},
 		{"source", []string{"geecache"}, nil},
@@ -65,7 +66,7 @@ var (
 		{"internal/loadgen", core, []string{anything}},
 		{"internal/web", []string{"geecache"}, []string{anything}},
 		{"internal/registries", []string{"geecache", "registry", "registry/*", "internal/ecstask"}, []string{anything}},
-		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
+		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "metrics/*", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
 		{"internal/envbench", append([]string{"internal/loadgen"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*"}, core...), []string{anything}},
 
@@ -106,6 +107,15 @@ func TestLibraryCompilesNothingMore(t *testing.T) {
 			default:
 				t.Errorf("on %s, importing %s/geecache compiles %s: find the import that brings it and cut it", goos, module, p.ImportPath)
 			}
+		}
+	}
+}
+
+// Whoever wants a node's metrics for Prometheus compiles no SDK of AWS.
+func TestMetricsCompileNoSDK(t *testing.T) {
+	for _, p := range goList(t, "linux", "-deps", "./metrics") {
+		if strings.HasPrefix(p.ImportPath, "github.com/aws/") {
+			t.Errorf("importing %s/metrics compiles %s: what needs it belongs into metrics/cloudwatch", module, p.ImportPath)
 		}
 	}
 }

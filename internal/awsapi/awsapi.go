@@ -1,4 +1,4 @@
-// Package awsapi opens AWS's APIs for registries, and says in plain words why they
+// Package awsapi opens AWS's APIs for adapters, and says in plain words why they
 // refuse. It calls none of them itself.
 package awsapi
 
@@ -50,7 +50,7 @@ func Load(ctx context.Context, region, endpoint, service string) (cfg aws.Config
 	if cfg.Region == "" {
 		if !emulator {
 			return aws.Config{}, nil, errors.New("the region is neither given nor in the environment: " +
-				"set AWS_REGION, or add ?region= to the registry's URL, such as ?region=eu-central-1")
+				"set AWS_REGION, or name it, in a registry's URL as ?region=eu-central-1")
 		}
 		cfg.Region = "us-east-1"
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -19,6 +20,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/internal/ecstask"
 	"github.com/geecache/geecache/internal/node"
 	"github.com/geecache/geecache/internal/registries"
 )
@@ -70,6 +72,9 @@ type cacheFlags struct {
 	protocol             choiceValue
 	apiTimeout           time.Duration
 	apiMaxInFlight       int
+	slowRequest          time.Duration
+	cloudwatch           string
+	cloudwatchEvery      time.Duration
 	logFormat            choiceValue
 	logLevel             levelValue
 }
@@ -106,7 +111,11 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	flags.DurationVar(&f.apiTimeout, "api-timeout", 15*time.Second, "deadline of a request to the API")
 	flags.IntVar(&f.apiMaxInFlight, "api-max-inflight", 4096, "requests to the API at a time; those beyond get 503")
 	f.trustFlags.register(flags)
-	flags.Var(&f.logFormat, "log-format", "text or json")
+	flags.StringVar(&f.cloudwatch, "cloudwatch-endpoint", "", "forward metrics to CloudWatch: a region such as eu-central-1, or the URL of what speaks its API")
+	flags.DurationVar(&f.cloudwatchEvery, "cloudwatch-interval", node.DefaultExportInterval, "how often")
+	flags.DurationVar(&f.slowRequest, "slow-request", time.Second, "requests to the API that take longer are logged, unless memory answers them; 0: none")
+	flags.Var(&f.logFormat, "log-format", "text or json (default text; in a task of ECS json)")
+	flags.Lookup("log-format").DefValue = ""
 	flags.Var(&f.logLevel, "log-level", "debug, info, warn or error")
 }
 
@@ -118,7 +127,7 @@ func (f *cacheFlags) complete() error {
 	}{
 		{"hot-ttl", f.hotTTL}, {"load-timeout", f.loadTimeout}, {"peer-timeout", f.peerTimeout},
 		{"slow-after", f.slowAfter}, {"handoff-time", f.handoffTime},
-		{"drain-timeout", f.drain}, {"api-timeout", f.apiTimeout},
+		{"drain-timeout", f.drain}, {"api-timeout", f.apiTimeout}, {"cloudwatch-interval", f.cloudwatchEvery},
 	} {
 		if d.value <= 0 {
 			return usagef("--%s is %v: use a positive duration such as 500ms", d.flag, d.value)
@@ -139,6 +148,8 @@ func (f *cacheFlags) complete() error {
 		return usagef("--max-key-bytes is %v: use 1B to 64KiB", f.maxKey.String())
 	case f.maxValue <= 0 || f.maxValue > 1<<30:
 		return usagef("--max-value-bytes is %v: use 1B to 1GiB", f.maxValue.String())
+	case f.slowRequest < 0:
+		return usagef("--slow-request is %v: use a positive duration, or 0 for none", f.slowRequest)
 	case f.maxLoads <= 0:
 		return usagef("--max-loads is %d: use a positive number", f.maxLoads)
 	case f.apiMaxInFlight <= 0:
@@ -159,7 +170,10 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 	if !f.hotCopies {
 		g.HotTTL = -1
 	}
-	hedge, handoff := f.hedgePercent, int64(f.handoffBytes)
+	hedge, handoff, slow := f.hedgePercent, int64(f.handoffBytes), f.slowRequest
+	if slow == 0 {
+		slow = -1
+	}
 	if hedge == 0 {
 		hedge = -1
 	}
@@ -173,19 +187,21 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		MaxKeyBytes: int(f.maxKey), MaxValueBytes: int(f.maxValue),
 		Timings:      geecache.Timings{DeadAfter: f.peerTimeout, SlowAfter: f.slowAfter},
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
-		API:        node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight},
+		API:        node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight, SlowRequest: slow},
+		CloudWatch: f.cloudwatch, CloudWatchInterval: f.cloudwatchEvery,
 		SecretFile: f.secretFile, Secret: f.secretOfEnv(), TLS: f.tls, APITokenFile: f.apiTokenFile,
 		Logger: log,
 	}
 }
 
-// logger makes the logger that the flags ask for.
-func (f *cacheFlags) logger(w io.Writer) *slog.Logger {
-	opts := &slog.HandlerOptions{Level: f.logLevel.Level}
-	if f.logFormat.value == "json" {
-		return slog.New(slog.NewJSONHandler(w, opts))
+// logger makes the logger that the flags ask for. Where the log of many tasks is read
+// by programs, it is JSON unless a flag says otherwise.
+func (f *nodeFlags) logger(flags *pflag.FlagSet, w io.Writer) *slog.Logger {
+	json := f.logFormat.value == "json" || ecstask.In() && !flags.Changed("log-format")
+	if !json {
+		return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: f.logLevel.Level}))
 	}
-	return slog.New(slog.NewTextHandler(w, opts))
+	return node.NewLogger(w, f.logLevel.Level, f.cluster, cmp.Or(f.id, f.advertise, f.listen.String(), "starting"))
 }
 
 // nodeFlags are the flags of `geecache node`.
@@ -203,6 +219,8 @@ type nodeFlags struct {
 	insecure            bool
 	adminListen         listenValue
 	adminTokenFile      string
+	emf                 bool
+	emfEvery            time.Duration
 }
 
 // forRegistries reports whether a variable stands for no flag, and has a meaning.
@@ -225,9 +243,12 @@ func newNodeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cfg, err := f.nodeConfig(f.logger(cmd.ErrOrStderr()))
+			cfg, err := f.nodeConfig(f.logger(cmd.Flags(), cmd.ErrOrStderr()))
 			if err != nil {
 				return err
+			}
+			if f.emf {
+				cfg.EMF = cmd.OutOrStdout()
 			}
 			for _, name := range unknown {
 				cfg.Logger.Warn("environment variable stands for no flag", "name", name)
@@ -259,6 +280,8 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.Var(&f.adminListen, "admin-listen", "where /metrics, /statusz, /topz and pprof are served, and nowhere else then")
 	flags.StringVar(&f.adminTokenFile, "admin-token-file", "", "file of a token that /metrics, /statusz, /topz and pprof take; a second line is accepted too")
 	flags.BoolVar(&f.insecure, "insecure", false, "allow to listen beyond this machine without a secret or --tls-ca: whoever reaches the port can read every value")
+	flags.BoolVar(&f.emf, "emf", false, "write metrics to the standard output as CloudWatch's embedded metric format, for a log driver to bring there")
+	flags.DurationVar(&f.emfEvery, "emf-interval", node.DefaultExportInterval, "how often; the last ones at the end")
 	f.cacheFlags.register(flags)
 	completeChoices(cmd, "role", f.role.choices...)
 	completeChoices(cmd, "protocol", f.protocol.choices...)
@@ -297,6 +320,9 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 	cfg.Advertise, cfg.ID, cfg.Cluster, cfg.Zone, cfg.Weight = f.advertise, f.id, f.cluster, f.zone, f.weight
 	cfg.Peers, cfg.Registry, cfg.Insecure = f.peers, f.registry, f.insecure
 	cfg.AdminTokenFile = f.adminTokenFile
+	if cfg.EMFInterval = f.emfEvery; f.emfEvery == 0 {
+		return cfg, usagef("--emf-interval is 0: use at least 1s")
+	}
 	if f.adminListen != "" {
 		cfg.AdminListen = f.adminListen.withPort(defaultAdminPort)
 	}

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -32,6 +33,10 @@ type APIConfig struct {
 	// 15 s.
 	Timeout time.Duration
 
+	// SlowRequest is how long a request may take until the log tells of it. Hits are
+	// not timed. Default: 1 s; negative: never.
+	SlowRequest time.Duration
+
 	// MaxInFlight bounds the requests that are being answered; those beyond
 	// are refused with 503. Default: 4096.
 	MaxInFlight int
@@ -43,6 +48,7 @@ type APIConfig struct {
 
 const (
 	defaultAPITimeout    = 15 * time.Second
+	defaultSlowRequest   = time.Second
 	defaultMaxInFlight   = 4096
 	defaultMaxBatchKeys  = 10_000
 	defaultMaxBatchBytes = 4 << 20
@@ -51,6 +57,9 @@ const (
 func (c APIConfig) withDefaults() APIConfig {
 	if c.Timeout == 0 {
 		c.Timeout = defaultAPITimeout
+	}
+	if c.SlowRequest == 0 {
+		c.SlowRequest = defaultSlowRequest
 	}
 	for _, f := range []struct {
 		field *int
@@ -90,6 +99,7 @@ type API struct {
 	self  []string // the node's ID as a header has it
 
 	guard    *guard
+	requests requestLog
 	digests  digests
 	dates    plain.Dater
 	inFlight atomic.Int64
@@ -103,6 +113,7 @@ func NewAPI(n *geecache.Node, first string, cfg APIConfig) (*API, error) {
 	}
 	a := &API{node: n, cfg: cfg.withDefaults(), first: first, self: []string{url.PathEscape(n.ID())}}
 	a.digests.seed = maphash.MakeSeed()
+	a.requests.slow = a.cfg.SlowRequest
 	return a, nil
 }
 
@@ -115,7 +126,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		a.inFlight.Add(-1)
 		a.refused.Add(1)
 		w.Header().Set("Retry-After", "1")
-		refuse(w, http.StatusServiceUnavailable, geecache.CodeOverloaded,
+		a.refuse(w, r, http.StatusServiceUnavailable, geecache.CodeOverloaded,
 			fmt.Sprintf("overloaded: %d requests are being answered (--api-max-inflight)", a.cfg.MaxInFlight))
 		return
 	}
@@ -125,20 +136,34 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch r.URL.Path {
 	case "/api":
-		if allow(w, r, http.MethodGet, http.MethodHead) {
+		if a.allow(w, r, http.MethodGet, http.MethodHead) {
 			a.serveKey(w, r)
 		}
 	case "/api/batch":
-		if allow(w, r, http.MethodPost) {
+		if a.allow(w, r, http.MethodPost) {
 			a.serveBatch(w, r)
 		}
 	case "/api/explain":
-		if allow(w, r, http.MethodGet, http.MethodHead) {
+		if a.allow(w, r, http.MethodGet, http.MethodHead) {
 			a.serveExplain(w, r)
 		}
 	default:
-		refuse(w, http.StatusNotFound, geecache.CodeBadRequest, "nothing is here: there are /api?key=K, /api/batch and /api/explain?key=K")
+		a.refuse(w, r, http.StatusNotFound, geecache.CodeBadRequest, "nothing is here: there are /api?key=K, /api/batch and /api/explain?key=K")
 	}
+}
+
+// allow refuses methods other than the given ones, in an answer with the request's ID.
+func (a *API) allow(w http.ResponseWriter, r *http.Request, methods ...string) bool {
+	if !slices.Contains(methods, r.Method) {
+		w.Header().Set(headerRequestID, requestID(r.Header))
+	}
+	return allow(w, r, methods...)
+}
+
+// refuse answers with an error and the request's ID, and tells the log of it.
+func (a *API) refuse(w http.ResponseWriter, r *http.Request, status int, code geecache.Code, msg string) {
+	a.requests.failed(w, r, status, code, msg)
+	refuse(w, status, code, msg)
 }
 
 // allow refuses methods other than the given ones.
@@ -260,46 +285,65 @@ func (a *API) group(name string) (*geecache.Group, error) {
 
 // within returns the request's context with its deadline, for the caller to end.
 func (a *API) within(r *http.Request) (*deadline, error) {
+	timeout, err := a.timeout(r)
+	if err != nil {
+		return nil, err
+	}
+	return newDeadline(r.Context(), timeout), nil
+}
+
+// timeout returns how long the request may take.
+func (a *API) timeout(r *http.Request) (time.Duration, error) {
 	timeout := a.cfg.Timeout
 	if t := r.Header.Get(headerTimeout); t != "" {
 		d, err := time.ParseDuration(t)
 		if err != nil || d <= 0 {
-			return nil, bad("header %s is %q: use a duration such as 500ms", headerTimeout, t)
+			return 0, bad("header %s is %q: use a duration such as 500ms", headerTimeout, t)
 		}
 		timeout = min(timeout, d)
 	}
-	return newDeadline(r.Context(), timeout), nil
+	return timeout, nil
+}
+
+// late tells the log of a request that took long. from says what it waited for. Hits do
+// not come here: they read no clock a second time.
+func (a *API) late(w http.ResponseWriter, r *http.Request, ctx *deadline, from string) {
+	timeout, _ := a.timeout(r) // within has found it good
+	a.requests.late(w, r, ctx.at.Add(-timeout), from)
 }
 
 // serveKey answers with a key's value as it is.
 func (a *API) serveKey(w http.ResponseWriter, r *http.Request) {
 	g, key, err := a.ask(r)
 	if err != nil {
-		a.fail(w, key, err)
+		a.fail(w, r, key, err)
 		return
 	}
 	ctx, err := a.within(r)
 	if err != nil {
-		a.fail(w, key, err)
+		a.fail(w, r, key, err)
 		return
 	}
 	defer ctx.end()
 	res, err := g.Lookup(ctx, key)
 	a.setOrigin(w.Header(), &res)
 	if err != nil {
-		a.fail(w, key, err)
+		a.fail(w, r, key, err)
 		return
+	}
+	if res.From == geecache.FromLoad || res.From == geecache.FromPeer {
+		a.late(w, r, ctx, res.From.String())
 	}
 	a.writeValue(w, r, g, key, &res)
 }
 
 // fail answers with an error.
-func (a *API) fail(w http.ResponseWriter, key string, err error) {
+func (a *API) fail(w http.ResponseWriter, r *http.Request, key string, err error) {
 	o := outcomeOf(key, err)
 	if o.retryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((o.retryAfter+time.Second-1)/time.Second)))
 	}
-	refuse(w, o.status, o.code, o.msg)
+	a.refuse(w, r, o.status, o.code, o.msg)
 }
 
 // An outcome is how the API tells of an error.

@@ -41,26 +41,27 @@ type batchError struct {
 // Keys that are not UTF-8 are in values_base64 and errors_base64.
 func (a *API) serveBatch(w http.ResponseWriter, r *http.Request) {
 	if err := a.guard.admit(); err != nil {
-		a.fail(w, "", err)
+		a.fail(w, r, "", err)
 		return
 	}
 	req, keys, err := a.readBatch(w, r)
 	if err != nil {
-		a.fail(w, "", err)
+		a.fail(w, r, "", err)
 		return
 	}
 	g, err := a.group(req.Group)
 	if err != nil {
-		a.fail(w, "", err)
+		a.fail(w, r, "", err)
 		return
 	}
 	ctx, err := a.within(r)
 	if err != nil {
-		a.fail(w, "", err)
+		a.fail(w, r, "", err)
 		return
 	}
 	defer ctx.end()
 	values, err := g.GetMany(ctx, keys...)
+	a.late(w, r, ctx, "batch")
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	h.Set("X-Content-Type-Options", "nosniff")

@@ -5,6 +5,7 @@ package node
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/trust"
+	"github.com/geecache/geecache/metrics/cloudwatch"
 )
 
 // A Config says what process to run. Its zero value is a node alone on
@@ -124,6 +126,17 @@ type Config struct {
 	HandoffBytes int64
 	HandoffTime  time.Duration
 
+	// EMF is where the process's metrics are written to as lines of CloudWatch's
+	// embedded metric format, each interval (default: 1 minute) and at the end. nil:
+	// nowhere.
+	EMF         io.Writer
+	EMFInterval time.Duration
+
+	// CloudWatch is where the metrics are forwarded to by its API, each interval
+	// (default: 1 minute) and at the end: a region of AWS or a URL. Empty: nowhere.
+	CloudWatch         string
+	CloudWatchInterval time.Duration
+
 	// Logger is told what happens. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -138,6 +151,9 @@ const (
 	DefaultSource       = "slowdb:"
 	DefaultGroup        = "scores"
 	DefaultDrainTimeout = 10 * time.Second
+
+	// DefaultExportInterval is that in which CloudWatch keeps metrics.
+	DefaultExportInterval = time.Minute
 )
 
 // WithDefaults returns the configuration with its zero fields filled in.
@@ -168,6 +184,12 @@ func (c Config) WithDefaults() (Config, error) {
 	}
 	if c.DrainTimeout == 0 {
 		c.DrainTimeout = DefaultDrainTimeout
+	}
+	if c.EMFInterval == 0 {
+		c.EMFInterval = DefaultExportInterval
+	}
+	if c.CloudWatchInterval == 0 {
+		c.CloudWatchInterval = DefaultExportInterval
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
@@ -221,6 +243,10 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--memory-limit is %d: use at least 16MiB", c.MemoryLimit)
 	case c.DrainTimeout < 0:
 		return fmt.Errorf("--drain-timeout is %v: use a positive duration", c.DrainTimeout)
+	case c.EMFInterval < 0 || c.EMFInterval > 0 && c.EMFInterval < time.Second:
+		return fmt.Errorf("--emf-interval is %v: use at least 1s", c.EMFInterval)
+	case c.CloudWatchInterval < 0 || c.CloudWatchInterval > 0 && c.CloudWatchInterval < time.Second:
+		return fmt.Errorf("--cloudwatch-interval is %v: use at least 1s", c.CloudWatchInterval)
 	case c.Timings.DeadAfter < 0:
 		return fmt.Errorf("--peer-timeout is %v: use a positive duration", c.Timings.DeadAfter)
 	case !(c.Weight >= 0 && c.Weight <= geecache.MaxWeight):
@@ -236,6 +262,11 @@ func (c Config) Validate() error {
 		}
 		if _, err := parseSource(source, c.Query); err != nil {
 			return err
+		}
+	}
+	if c.CloudWatch != "" {
+		if err := (cloudwatch.Config{Endpoint: c.CloudWatch}).Validate(); err != nil {
+			return fmt.Errorf("--cloudwatch-endpoint: %w", err)
 		}
 	}
 	if err := c.TLS.Validate(); err != nil {

@@ -36,12 +36,12 @@ type explanation struct {
 func (a *API) serveExplain(w http.ResponseWriter, r *http.Request) {
 	g, key, err := a.ask(r)
 	if err != nil {
-		a.fail(w, key, err)
+		a.fail(w, r, key, err)
 		return
 	}
 	ctx, err := a.within(r)
 	if err != nil {
-		a.fail(w, key, err)
+		a.fail(w, r, key, err)
 		return
 	}
 	defer ctx.end()
@@ -70,6 +70,7 @@ func (a *API) serveExplain(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		o := outcomeOf(key, err)
 		status, e.Error = o.status, o.msg
+		a.requests.failed(w, r, o.status, o.code, o.msg)
 		w.Header().Set(headerError, o.code.String())
 	}
 	writeJSON(w, status, e)

@@ -36,11 +36,12 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	path := r.URL.Path
 	if h.api != nil && IsAPI(path) {
 		if !h.p.allowsAPI(r) {
+			w.Header().Set(headerRequestID, requestID(r.Header))
 			refuseToken(w, errNoAPIToken)
 			return
 		}
 		if err := h.p.node.Refused(); err != nil {
-			refuse(w, http.StatusServiceUnavailable, geecache.CodeOf(err), err.Error())
+			h.api.refuse(w, r, http.StatusServiceUnavailable, geecache.CodeOf(err), err.Error())
 			return
 		}
 		h.api.ServeHTTP(w, r)

@@ -45,6 +45,7 @@ type Process struct {
 
 	choice    *registries.Choice // nil without a registry
 	collector *metrics.Collector
+	exports   exports
 
 	doors doors
 
@@ -73,6 +74,7 @@ func Start(ctx context.Context, cfg Config) (*Process, error) {
 	if err != nil {
 		return nil, err
 	}
+	identify(cfg.Logger, clusterOf(cfg), cfg.ID)
 	p, err := newProcess(ctx, cfg, choice, main, api)
 	if err != nil {
 		return nil, err
@@ -156,6 +158,9 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		return err
 	}
 	p.metrics, p.collector = metrics.Handler(registry), collector
+	if err = p.openExports(ctx, registry); err != nil {
+		return err
+	}
 	if g := p.guard; g != nil {
 		collector.WatchMemory(func() metrics.Memory {
 			return metrics.Memory{LimitBytes: g.limit, Refused: g.refused.Load()}
@@ -203,7 +208,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		if p.api, err = NewAPI(p.node, cfg.Groups[0], cfg.API); err != nil {
 			return err
 		}
-		p.api.guard = p.guard
+		p.api.guard, p.api.requests.log = p.guard, p.log
 		p.server = p.newServer(onNode)
 	}
 	return nil
@@ -274,6 +279,7 @@ func (p *Process) start(ctx context.Context) error {
 	if err := p.serveAdmin(); err != nil {
 		return err
 	}
+	p.runExports()
 	if p.server != nil {
 		l := listen.New(p.listener, maxAPIConns)
 		if !p.doors.api.Asks() && p.doors.tls == nil {
@@ -452,6 +458,7 @@ func (p *Process) close() error {
 	if p.source != nil {
 		errs = append(errs, p.source.Close())
 	}
+	errs = append(errs, p.exports.end())
 	return errors.Join(errs...)
 }
 

@@ -1,0 +1,89 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/geecache/geecache/metrics"
+	"github.com/geecache/geecache/metrics/cloudwatch"
+)
+
+// lastExport bounds how long the process's last metrics may take.
+const lastExport = 2 * time.Second
+
+// exports are where a process sends its metrics by itself.
+type exports struct {
+	all       []export
+	forwarder *cloudwatch.Forwarder // nil: none
+	done      chan struct{}
+	wg        sync.WaitGroup
+}
+
+type export struct {
+	to    string
+	meter *metrics.Meter
+	every time.Duration
+	send  func(time.Time, []metrics.Point) error
+}
+
+// openExports opens what the configuration asks for.
+func (p *Process) openExports(ctx context.Context, registry prometheus.Gatherer) error {
+	x := &p.exports
+	x.done = make(chan struct{})
+	if w := p.cfg.EMF; w != nil {
+		emf := metrics.NewEMF(w, clusterOf(p.cfg), p.cfg.ID)
+		x.all = append(x.all, export{"EMF", metrics.NewMeter(registry, time.Now()), p.cfg.EMFInterval, emf.Send})
+	}
+	if p.cfg.CloudWatch == "" {
+		return nil
+	}
+	f, err := cloudwatch.Open(ctx, cloudwatch.Config{
+		Endpoint: p.cfg.CloudWatch, Cluster: clusterOf(p.cfg), Node: p.cfg.ID, Logger: p.log,
+	})
+	if err != nil {
+		return fmt.Errorf("--cloudwatch-endpoint: %w", err)
+	}
+	x.forwarder = f
+	p.collector.WatchForwarding(f.Stats)
+	x.all = append(x.all, export{"CloudWatch", metrics.NewMeter(registry, time.Now()), p.cfg.CloudWatchInterval, f.Send})
+	return nil
+}
+
+// runExports sends the metrics of each interval from now on.
+func (p *Process) runExports() {
+	for _, e := range p.exports.all {
+		p.log.Info("metrics are sent", "to", e.to, "every", e.every)
+		p.exports.wg.Go(func() {
+			e.meter.Run(p.exports.done, e.every, e.send, func(err error) {
+				p.log.Error("metrics cannot be sent", "to", e.to, "err", err)
+			})
+		})
+	}
+}
+
+// end sends what has happened since the last interval. It is called once all else has
+// ended, so that nothing is counted any more.
+func (x *exports) end() error {
+	if x.done == nil {
+		return nil
+	}
+	close(x.done)
+	x.wg.Wait()
+	var errs []error
+	for _, e := range x.all {
+		if err := e.meter.Report(e.send); err != nil {
+			errs = append(errs, fmt.Errorf("the last metrics to %s: %w", e.to, err))
+		}
+	}
+	if x.forwarder != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), lastExport)
+		defer cancel()
+		errs = append(errs, x.forwarder.Close(ctx))
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,164 @@
+package node
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"math"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+
+	"github.com/geecache/geecache/geecache"
+	"github.com/geecache/geecache/metrics"
+)
+
+// A text is written to and read by different goroutines.
+type text struct {
+	mu sync.Mutex // guards b
+	b  bytes.Buffer
+}
+
+func (t *text) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.Write(b)
+}
+
+func (t *text) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.b.String()
+}
+
+// scrape returns what Prometheus reads, of counters and of histograms' counts, over all
+// labels.
+func scrape(t *testing.T, body string) map[string]float64 {
+	t.Helper()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	families, err := parser.TextToMetricFamilies(strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sums := make(map[string]float64)
+	for name, f := range families {
+		if !strings.HasPrefix(name, "geecache_") {
+			continue
+		}
+		for _, s := range f.GetMetric() {
+			switch f.GetType() {
+			case dto.MetricType_COUNTER:
+				sums[name] += s.GetCounter().GetValue()
+			case dto.MetricType_HISTOGRAM:
+				sums[name+"_count"] += float64(s.GetHistogram().GetSampleCount())
+				sums[name+"_sum"] += s.GetHistogram().GetSampleSum()
+			}
+		}
+	}
+	return sums
+}
+
+// sumEMF returns what all lines together have of each metric with one value.
+func sumEMF(t *testing.T, lines string) map[string]float64 {
+	t.Helper()
+	sums := make(map[string]float64)
+	for line := range strings.Lines(lines) {
+		var root map[string]any
+		if err := json.Unmarshal([]byte(line), &root); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		if root["cluster"] != "c1" || root["node"] != "n1" {
+			t.Fatalf("a line of %v and %v", root["cluster"], root["node"])
+		}
+		for name, v := range root {
+			if n, ok := v.(float64); ok {
+				sums[name] += n
+			}
+		}
+	}
+	return sums
+}
+
+// What a node counts, Prometheus and CloudWatch are told alike, up to its last moment.
+func TestEMFAgreesWithPrometheus(t *testing.T) {
+	var out text
+	p := start(t, Config{
+		Cluster: "c1", ID: "n1", APIListen: "127.0.0.1:0", Source: "slowdb:?latency=0s", EMF: &out,
+		Group: geecache.GroupConfig{CacheBytes: 64 << 10},
+	})
+	for round := range 3 {
+		for i := range 50 {
+			fetch(t, fmt.Sprintf("http://%s/api?key=Tom", p.APIAddr()))
+			fetch(t, fmt.Sprintf("http://%s/api?key=none%d", p.APIAddr(), 10*round+i))
+			fetch(t, fmt.Sprintf("http://%s/_geecache/scores/Jack", p.Node().Addr()))
+		}
+		if round == 1 { // an interval ends
+			if err := p.exports.all[0].meter.Report(p.exports.all[0].send); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_, served := fetch(t, "http://"+p.Node().Addr()+"/metrics")
+	before := scrape(t, served)
+	if err := p.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	p.metrics.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	after, told := scrape(t, w.Body.String()), sumEMF(t, out.String())
+	counted := 0
+	for name, want := range after {
+		got, there := told[name]
+		if there {
+			counted++
+		}
+		exact := !strings.HasSuffix(name, "_sum")
+		if exact && got != want || math.Abs(got-want) > 1e-9 {
+			t.Errorf("%s: EMF has %v, Prometheus %v", name, got, want)
+		}
+	}
+	for _, name := range []string{"geecache_requests_total", "geecache_hits_total", "geecache_source_queries_total", "geecache_served_total"} {
+		if before[name] == 0 || told[name] != before[name] {
+			t.Errorf("%s: EMF has %v, the scrape before the end had %v", name, told[name], before[name])
+		}
+	}
+	if counted < 8 {
+		t.Errorf("only %d counters were told: %v", counted, told)
+	}
+}
+
+// Whoever builds dashboards and alarms relies on the list of names.
+func TestTheListNamesWhatANodeServes(t *testing.T) {
+	p := start(t, Config{APIListen: "127.0.0.1:0", Source: "slowdb:?latency=0s", MemoryLimit: 256 << 20})
+	fetch(t, "http://"+p.APIAddr()+"/api?key=Tom")
+	known := make(map[string]bool)
+	for _, name := range metrics.Names() {
+		known[name] = true
+	}
+	_, served := fetch(t, "http://"+p.Node().Addr()+"/metrics")
+	for line := range strings.Lines(served) {
+		if name, _, _ := strings.Cut(strings.Fields(line)[0], "{"); line[0] != '#' && !known[name] {
+			t.Errorf("%s is served, and not in the list", name)
+		}
+	}
+}
+
+func TestExportsAreChecked(t *testing.T) {
+	for _, c := range []struct {
+		cfg  Config
+		says string
+	}{
+		{Config{EMFInterval: 1}, "--emf-interval is 1ns"},
+		{Config{CloudWatchInterval: -1}, "--cloudwatch-interval is -1ns"},
+		{Config{CloudWatch: "here"}, "--cloudwatch-endpoint: \"here\""},
+	} {
+		if err := c.cfg.Validate(); err == nil || !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%v should say %q", err, c.says)
+		}
+	}
+}
