@@ -1,0 +1,44 @@
+package main
+
+// processes tells what the processes use, and how near they are to their limits.
+func processes() board {
+	return board{
+		uid: "geecache-processes", title: "GeeCache: processes", what: "What the processes use, and how near they are to their limits.",
+		rows: []row{{"Memory", []panel{
+			{title: "Memory of the limit", what: "Resident memory by the control group's or --memory-limit. Absent where nothing limits it.", unit: "percentunit",
+				prom: []query{{"process_resident_memory_bytes{@C} / geecache_memory_limit_bytes{@C}", "{{instance}}"}},
+				cloudwatch: []metric{
+					{id: "m", name: "process_resident_memory_bytes", stat: "Maximum", hide: true},
+					{id: "x", name: "geecache_memory_limit_bytes", stat: "Maximum", hide: true},
+					math("f", "m/x", "largest")}},
+			{title: "Resident memory", what: "As the system counts it.", unit: "bytes",
+				prom: []query{
+					{"process_resident_memory_bytes{@C}", "{{instance}}"},
+					{"max(geecache_memory_limit_bytes{@C})", "limit"}},
+				cloudwatch: []metric{stat("m", "process_resident_memory_bytes", "Maximum", "largest"), stat("x", "geecache_memory_limit_bytes", "Maximum", "limit")}},
+			{title: "Heap", what: "In use, and what Go aims at.", unit: "bytes",
+				prom: []query{
+					{"go_memstats_heap_inuse_bytes{@C}", "{{instance}}"},
+					{"max(go_gc_gomemlimit_bytes{@C} < 1e18)", "GOMEMLIMIT"}}},
+			{title: "Refused for memory", what: "Loads and requests to the API.", unit: "ops",
+				prom: []query{{"sum by (instance) (rate(geecache_memory_refused_total{@C}[@R]))", "{{instance}}"}}},
+		}}, {"Processor", []panel{
+			{title: "Processor", what: "Of what the control group allows.", unit: "percentunit",
+				prom:       []query{{"rate(process_cpu_seconds_total{@C}[@R]) / go_sched_gomaxprocs_threads{@C}", "{{instance}}"}},
+				cloudwatch: perSecond("c", "process_cpu_seconds_total", "processors, all nodes")},
+			{title: "Garbage collection", what: "The longest pause of each process.", unit: "s",
+				prom: []query{{`go_gc_duration_seconds{@C,quantile=~"1|1.0"}`, "{{instance}}"}}},
+			{title: "Goroutines", what: "Many that stay are a leak, or callers that wait.", unit: "short",
+				prom:       []query{{"go_goroutines{@C}", "{{instance}}"}},
+				cloudwatch: []metric{stat("g", "go_goroutines", "Maximum", "most")}},
+		}}, {"Life", []panel{
+			{title: "Up for", what: "Since the process started.", unit: "s",
+				prom: []query{{"time() - geecache_node_start_time_seconds{@C}", "{{instance}}"}}},
+			{title: "Versions", what: "Processes of each version.", unit: "short", stacked: true,
+				prom: []query{{"count by (version, role) (geecache_node_info{@C})", "{{version}} {{role}}"}}},
+			{title: "Open files", what: "Of those that the system allows.", unit: "percentunit",
+				prom:       []query{{"process_open_fds{@C} / process_max_fds{@C}", "{{instance}}"}},
+				cloudwatch: []metric{stat("f", "process_open_fds", "Maximum", "most")}},
+		}}},
+	}
+}
