@@ -1,7 +1,7 @@
 # make help lists the targets. The steps themselves are in tools/ci, which says
 # what it runs, how long it took, and what to do when it fails.
 .DEFAULT_GOAL := help
-.PHONY: help test check lint fuzz chaos generate regenerate step tools build bench bench-compare bench-report clean FORCE
+.PHONY: help test check lint fuzz chaos generate regenerate step tools build bench bench-compare bench-report dashboards clean FORCE
 
 CI := bin/ci -root .
 
@@ -51,6 +51,9 @@ bench-report: bin/bench ## Make benchmarks/RESULTS.md and its plots of the newes
 
 bench-%: bin/bench ## One suite: bench-engine, bench-hop, ... (bin/bench -help lists them)
 	$(BENCH) -n $(or $(N),10) run $*
+
+dashboards: ## Make monitoring/grafana/dashboards of tools/monitoring
+	go run -C tools/monitoring .
 
 clean: ## Remove what make has built
 	rm -rf bin

@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "dockerfiles", "vulns", "runner", "cross", "engine", "servers", "benchmarks", "race", "sockets", "chaos", "decoders",
+			"scripts", "dockerfiles", "vulns", "runner", "cross", "engine", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }
@@ -54,6 +54,7 @@ func allSteps() []step {
 		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
 		{"benchmarks", "the module of benchmarks: vet, staticcheck, its tests, and that its documents are what the results generate", "mend benchmarks/, or run make bench-report; no time is asserted there", benchmarks},
+		{"monitoring", "dashboards, rules and alerts: what they are made of, and what a Prometheus that scrapes a cluster answers", "run make dashboards if they have drifted; else see which panel, rule or metric is named", monitoring},
 		{"engine", "a Docker engine, with compose and buildx", "start Docker, or run as root on Debian; see what the message says", engine},
 		{"image", "the nodes' image, of docker-native/Dockerfile", "see what docker build says", image},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
@@ -174,6 +175,16 @@ func runner(ctx context.Context, w *workspace) error {
 func benchmarks(ctx context.Context, w *workspace) error {
 	for _, args := range [][]string{{"go", "vet", "./..."}, {"staticcheck", "./..."}, {"go", "test", "-shuffle=on", "./..."}} {
 		if err := w.do(ctx, "benchmarks", args[0], args[1:]...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// monitoring checks the module of the dashboards, whose tests run a Prometheus.
+func monitoring(ctx context.Context, w *workspace) error {
+	for _, args := range [][]string{{"go", "vet", "./..."}, {"staticcheck", "./..."}, {"go", "test", "-count=1", "-timeout=10m", "./..."}} {
+		if err := w.do(ctx, "tools/monitoring", args[0], args[1:]...); err != nil {
 			return err
 		}
 	}

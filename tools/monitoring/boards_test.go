@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 releases 10 and 11 of Grafana know the older model alone
+
 package main
 
 import (
