@@ -60,6 +60,12 @@ type Config struct {
 	// is no registry.
 	Leave func(ctx context.Context) error
 
+	// Save keeps what is in memory elsewhere, for the node's next life: [Group.Hottest]
+	// gives it. [Node.Drain] calls it once, when the peers have got what they get; the
+	// node answers from memory meanwhile. It ends with ctx, which is Drain's, at the
+	// latest. Default: nothing is kept.
+	Save func(ctx context.Context)
+
 	// Handler answers requests on the node's port whose path is not under
 	// /_geecache/, such as health checks, metrics and gRPC. It asks
 	// [Node.Authorize] before it answers strangers. Default: 404.

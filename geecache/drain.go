@@ -17,8 +17,9 @@ const leaveTimeout = 5 * time.Second
 //     for them, but answers what it has in memory;
 //  3. [Config.Leave] takes it out of the registry, and at the same time the entries
 //     that are used most are pushed to their new owners;
-//  4. it waits until the requests in flight have ended;
-//  5. its port is closed.
+//  4. [Config.Save] keeps what is in memory elsewhere;
+//  5. it waits until the requests in flight have ended;
+//  6. its port is closed.
 //
 // If ctx ends before, Drain returns its error. A node that has been drained can only
 // be closed.
@@ -42,7 +43,7 @@ func (n *Node) Drain(ctx context.Context) error {
 	return nil
 }
 
-// giveUp does the first three steps, once.
+// giveUp does the first four steps, once. Requests that are in flight end meanwhile.
 func (n *Node) giveUp(ctx context.Context) error {
 	for {
 		st := n.state.Load()
@@ -65,6 +66,9 @@ func (n *Node) giveUp(ctx context.Context) error {
 	wg.Go(func() { n.leaveRegistry(ctx) })
 	n.handOff(ctx)
 	wg.Wait()
+	if n.cfg.Save != nil {
+		n.cfg.Save(ctx)
+	}
 	return nil
 }
 

@@ -124,7 +124,7 @@ func (c *Cache) Peek(hash uint64, key string) *Entry {
 //
 // While Adds are under way, the cache may be over its budget by what they add.
 func (c *Cache) Add(hash uint64, key string, it Item) error {
-	_, err := c.add(hash, key, &it, false)
+	_, err := c.add(hash, key, &it, nil)
 	return err
 }
 
@@ -134,15 +134,28 @@ func (c *Cache) AddNew(hash uint64, key string, it Item) (added bool, err error)
 	if c.Peek(hash, key) != nil {
 		return false, nil
 	}
-	return c.add(hash, key, &it, true)
+	return c.add(hash, key, &it, func(*Entry) bool { return true })
 }
 
-func (c *Cache) add(hash uint64, key string, it *Item, onlyNew bool) (added bool, err error) {
+// AddNewer is Add for a key whose entry is older: it leaves one that has not
+// expired, and whose version is it.Version or larger, as it is. It reports whether
+// it has stored the item.
+func (c *Cache) AddNewer(hash uint64, key string, it Item) (added bool, err error) {
+	stays := func(old *Entry) bool { return old.version >= it.Version }
+	if old := c.Peek(hash, key); old != nil && stays(old) {
+		return false, nil
+	}
+	return c.add(hash, key, &it, stays)
+}
+
+// add stores an item, unless the key has an entry that has not expired and of which
+// stays, if it is not nil, says that it stays. It is called with the shard's lock.
+func (c *Cache) add(hash uint64, key string, it *Item, stays func(old *Entry) bool) (added bool, err error) {
 	s := c.shard(hash)
 	payload := uint64(len(key)) + uint64(len(it.Value))
 	if size := charge(payload); size > c.budget.most/maxItemShare || payload > maxLen {
 		c.refused.Add(1)
-		if !onlyNew {
+		if stays == nil {
 			c.remove(s, hash, key, nil, Replaced)
 		}
 		return false, fmt.Errorf("%w: it takes %d bytes, and an item may take %d (1/%d of the budget)",
@@ -151,9 +164,11 @@ func (c *Cache) add(hash uint64, key string, it *Item, onlyNew bool) (added bool
 	e := newEntry(hash, key, it)
 	left := c.departures()
 	s.mu.Lock()
-	if onlyNew && s.aliveLocked(hash, key) {
-		s.mu.Unlock()
-		return false, nil
+	if stays != nil {
+		if old := s.aliveLocked(hash, key); old != nil && stays(old) {
+			s.mu.Unlock()
+			return false, nil
+		}
 	}
 	grown := s.putLocked(hash, key, e, c.strict, left)
 	if grown {

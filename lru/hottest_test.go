@@ -163,3 +163,36 @@ func TestAddNewIsAtomic(t *testing.T) {
 		}
 	}
 }
+
+// AddNewer leaves what is as new or newer, also when both come at once.
+func TestAddNewerLeavesWhatIsNewer(t *testing.T) {
+	now := int64(1)
+	c := newCache(t, lru.Config{MaxBytes: 1 << 20, Now: func() int64 { return now }})
+	for i, tt := range []struct {
+		version uint64
+		want    bool
+	}{{5, true}, {5, false}, {4, false}, {6, true}, {5, false}, {7, true}} {
+		added, err := c.AddNewer(hash("k"), "k", lru.Item{Value: []byte{byte(i)}, Version: tt.version, Expires: 10})
+		if added != tt.want || err != nil {
+			t.Errorf("step %d: AddNewer of version %d: %v, %v; want %v", i, tt.version, added, err, tt.want)
+		}
+	}
+	now = 11 // what has expired is in nobody's way
+	if added, _ := c.AddNewer(hash("k"), "k", lru.Item{Version: 1}); !added {
+		t.Error("an expired entry of a newer version was left")
+	}
+	if added, err := c.AddNewer(hash("k"), "k", lru.Item{Value: make([]byte, 1<<20), Version: 9}); added || err == nil || c.Peek(hash("k"), "k") == nil {
+		t.Errorf("too large: %v, %v; the entry that was there must stay", added, err)
+	}
+	for round := range 500 {
+		key := fmt.Sprint("key", round)
+		var wg sync.WaitGroup
+		for v := range uint64(4) {
+			wg.Go(func() { _, _ = c.AddNewer(hash(key), key, lru.Item{Version: v + 1}) })
+		}
+		wg.Wait()
+		if e := c.Peek(hash(key), key); e == nil || e.Version() != 4 {
+			t.Fatalf("round %d: of the versions 1 to 4, %d has stayed", round, e.Version())
+		}
+	}
+}

@@ -103,10 +103,12 @@ func (s *shard) putLocked(hash uint64, key string, e *Entry, strict bool, left *
 	return true
 }
 
-// aliveLocked reports whether the key has an entry that has not expired.
-func (s *shard) aliveLocked(hash uint64, key string) bool {
-	e, _ := s.tab.find(hash, key)
-	return e != nil && !e.expired(s.now)
+// aliveLocked returns the key's entry if it has one that has not expired, else nil.
+func (s *shard) aliveLocked(hash uint64, key string) *Entry {
+	if e, _ := s.tab.find(hash, key); e != nil && !e.expired(s.now) {
+		return e
+	}
+	return nil
 }
 
 // replaceLocked puts a newer entry of the same key in the place of old, in its queue
