@@ -27,6 +27,7 @@ type Collector struct {
 	mem   atomic.Pointer[func() Memory]
 	reg   atomic.Pointer[func() Registry]
 	fwd   atomic.Pointer[func() Forwarding]
+	snaps atomic.Pointer[func() Snapshots]
 	descs map[string]*prometheus.Desc
 
 	miss, load, served *prometheus.HistogramVec
@@ -100,6 +101,30 @@ type Forwarding struct {
 // WatchForwarding collects what of returns, too, from now on. A process that forwards
 // nothing does without.
 func (c *Collector) WatchForwarding(of func() Forwarding) { c.fwd.Store(&of) }
+
+// A Snapshots says what a process has saved for its next life and loaded from its last.
+type Snapshots struct {
+	Kind  string        // of the storage, such as "s3"
+	Age   time.Duration // since the last one was saved; before the first one, since the start
+	Saves int64
+	Bytes int64 // of the last one
+	Saved int64 // entries in all of them
+
+	Load time.Duration // how long the loading at the start took; 0 while it goes on
+
+	// Entries of snapshots, by what became of them at the start.
+	Loaded, Others, Expired, Refused int64
+
+	// Parts of snapshots that were not read to their end, by why.
+	Torn, OtherFormat, OtherCluster int64
+
+	// Calls of the storage that failed.
+	ListErrors, ReadErrors, WriteErrors, DeleteErrors int64
+}
+
+// WatchSnapshots collects what of returns, too, from now on. A process that saves
+// none does without.
+func (c *Collector) WatchSnapshots(of func() Snapshots) { c.snaps.Store(&of) }
 
 // newHistogram returns a histogram that is both classic, in buckets from 1
 // microsecond to about half a minute, and native, for a Prometheus that scrapes
@@ -179,6 +204,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		s.count(forwardDroppedTotal, f.Dropped)
 		s.count(forwardFailuresTotal, f.Failures)
 		s.gauge(forwardWaiting, float64(f.Waiting))
+	}
+	if of := c.snaps.Load(); of != nil {
+		s.snapshots((*of)())
 	}
 	node := c.node.Load()
 	if node == nil {

@@ -87,6 +87,14 @@ func nodeFamilies() []Family {
 		{registryKept, gauge, "Members of the view that the registry does not name any more, and that can be reached.", []string{"registry"}},
 		{registryRefused, gauge, "Members that the registry names and that the node cannot use.", []string{"registry"}},
 		{registryErrorsTotal, counter, "Answers of the registry that were errors, or empty.", []string{"registry"}},
+		{snapshotAge, gauge, "Seconds since the node saved its last snapshot; before the first, since it started; absent without snapshots.", []string{"storage"}},
+		{snapshotBytes, gauge, "Size of the last snapshot.", []string{"storage"}},
+		{snapshotSavesTotal, counter, "Whole snapshots saved.", []string{"storage"}},
+		{snapshotSavedTotal, counter, "Entries saved in them.", []string{"storage"}},
+		{snapshotLoadDuration, gauge, "How long the loading of snapshots at the start took, in seconds; 0 while it goes on.", []string{"storage"}},
+		{snapshotLoadedTotal, counter, "Entries read from snapshots at the start: loaded; others (another node answers for it, or a newer one was there); expired; refused (no room, too large, no such group).", []string{"storage", "result"}},
+		{snapshotRefusedTotal, counter, "Parts of snapshots that were not read to their end: torn, or of another format or cluster.", []string{"storage", "reason"}},
+		{snapshotErrorsTotal, counter, "Calls of the snapshots' storage that failed: list, read, write or delete.", []string{"storage", "call"}},
 		{frameErrorsTotal, counter, "Broken frames received.", nil},
 		{forwardSentTotal, counter, "Metrics that CloudWatch has taken from this process; absent without --cloudwatch-endpoint.", nil},
 		{forwardDroppedTotal, counter, "Metrics that were dropped because CloudWatch refuses them, or too many wait.", nil},
@@ -171,6 +179,14 @@ const (
 	registryKept           = "geecache_registry_kept"
 	registryRefused        = "geecache_registry_refused"
 	registryErrorsTotal    = "geecache_registry_errors_total"
+	snapshotAge            = "geecache_snapshot_age_seconds"
+	snapshotBytes          = "geecache_snapshot_bytes"
+	snapshotSavesTotal     = "geecache_snapshot_saves_total"
+	snapshotSavedTotal     = "geecache_snapshot_saved_entries_total"
+	snapshotLoadDuration   = "geecache_snapshot_load_seconds"
+	snapshotLoadedTotal    = "geecache_snapshot_loaded_entries_total"
+	snapshotRefusedTotal   = "geecache_snapshot_refused_parts_total"
+	snapshotErrorsTotal    = "geecache_snapshot_storage_errors_total"
 
 	forwardSentTotal     = "geecache_cloudwatch_sent_total"
 	forwardDroppedTotal  = "geecache_cloudwatch_dropped_total"

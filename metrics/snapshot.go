@@ -142,6 +142,25 @@ func (s snapshot) peers(all []geecache.PeerStats) {
 	}
 }
 
+func (s snapshot) snapshots(n Snapshots) {
+	s.gauge(snapshotAge, n.Age.Seconds(), n.Kind)
+	s.gauge(snapshotBytes, float64(n.Bytes), n.Kind)
+	s.count(snapshotSavesTotal, n.Saves, n.Kind)
+	s.count(snapshotSavedTotal, n.Saved, n.Kind)
+	s.gauge(snapshotLoadDuration, n.Load.Seconds(), n.Kind)
+	s.count(snapshotLoadedTotal, n.Loaded, n.Kind, "loaded")
+	s.count(snapshotLoadedTotal, n.Others, n.Kind, "others")
+	s.count(snapshotLoadedTotal, n.Expired, n.Kind, "expired")
+	s.count(snapshotLoadedTotal, n.Refused, n.Kind, "refused")
+	s.count(snapshotRefusedTotal, n.Torn, n.Kind, "torn")
+	s.count(snapshotRefusedTotal, n.OtherFormat, n.Kind, "format")
+	s.count(snapshotRefusedTotal, n.OtherCluster, n.Kind, "cluster")
+	s.count(snapshotErrorsTotal, n.ListErrors, n.Kind, "list")
+	s.count(snapshotErrorsTotal, n.ReadErrors, n.Kind, "read")
+	s.count(snapshotErrorsTotal, n.WriteErrors, n.Kind, "write")
+	s.count(snapshotErrorsTotal, n.DeleteErrors, n.Kind, "delete")
+}
+
 func oneIf(b bool) float64 {
 	if b {
 		return 1

@@ -53,6 +53,8 @@ var (
 		{"metrics/*", []string{"metrics", "internal/awsapi"}, []string{anything}},
 		{"registry", []string{"geecache"}, nil},
 		{"registry/*", []string{"geecache", "registry", "internal/awsapi", "internal/ecstask"}, []string{anything}},
+		{"snapshot", []string{"geecache"}, []string{xxhash, "github.com/klauspost/compress", "golang.org/x/sync"}},
+		{"snapshot/*", []string{"snapshot", "internal/awsapi"}, []string{anything}},
 		{"source", []string{"geecache"}, nil},
 		{"source/*", []string{"geecache", "source"}, []string{anything}},
 
@@ -66,7 +68,7 @@ var (
 		{"internal/loadgen", core, []string{anything}},
 		{"internal/web", []string{"geecache"}, []string{anything}},
 		{"internal/registries", []string{"geecache", "registry", "registry/*", "internal/ecstask"}, []string{anything}},
-		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "metrics/*", "registry", "registry/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
+		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "metrics/*", "registry", "registry/*", "snapshot", "snapshot/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
 		{"internal/envbench", append([]string{"internal/loadgen"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*"}, core...), []string{anything}},
 
@@ -141,6 +143,8 @@ func TestViolations(t *testing.T) {
 		{"registry importing its client", pkg("registry/etcd", "go.etcd.io/etcd/client/v3", module+"/registry"), ""},
 		{"registries' core importing a client", pkg("registry", "go.etcd.io/etcd/client/v3"), "may not import go.etcd.io"},
 		{"registry importing a source", pkg("registry/dns", module+"/source/http"), "may not import source/http"},
+		{"snapshot's storage importing another", pkg("snapshot/s3", module+"/snapshot/file"), "may not import snapshot/file"},
+		{"snapshot importing a client", pkg("snapshot", "github.com/aws/aws-sdk-go-v2/service/s3"), "may not import"},
 		{"adapter importing its driver", pkg("source/sql", "github.com/jackc/pgx/v5", module+"/geecache"), ""},
 		{"node importing adapters", pkg("internal/node", module+"/source/sql", module+"/registry/etcd"), ""},
 		{"node importing cli", pkg("internal/node", module+"/internal/cli"), "may not import internal/cli"},

@@ -35,7 +35,7 @@ The form without a command, geecache -port=8001 -api, is the same with the peers
 127.0.0.1:8001, 8002 and 8003.
 
 On SIGTERM or Ctrl-C the node fails its readiness, tells its peers, hands what
-is used most over to them, finishes what is in flight and ends with status 0; a
+is used most over to them, saves it (--snapshot), finishes what is in flight and ends with status 0; a
 second signal ends it at once.`
 
 const nodeExample = `  geecache node --port 8001 --peers 127.0.0.1:8001,127.0.0.1:8002
@@ -221,6 +221,8 @@ type nodeFlags struct {
 	adminTokenFile      string
 	emf                 bool
 	emfEvery            time.Duration
+	snapshot            node.SnapshotConfig
+	snapshotBytes       bytesValue
 }
 
 // forRegistries reports whether a variable stands for no flag, and has a meaning.
@@ -283,6 +285,12 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.emf, "emf", false, "write metrics to the standard output as CloudWatch's embedded metric format, for a log driver to bring there")
 	flags.DurationVar(&f.emfEvery, "emf-interval", node.DefaultExportInterval, "how often; the last ones at the end")
 	f.cacheFlags.register(flags)
+	f.snapshotBytes = node.DefaultSnapshotBytes
+	flags.StringVar(&f.snapshot.URL, "snapshot", "", "where what is used most is saved, at the end and now and then, and loaded from at the start: "+strings.Join(node.SnapshotExamples(), ", "))
+	flags.Var(&f.snapshotBytes, "snapshot-bytes", "how much of it to save")
+	flags.DurationVar(&f.snapshot.Interval, "snapshot-interval", node.DefaultSnapshotInterval, "how often it is saved while the node runs")
+	flags.DurationVar(&f.snapshot.LoadTime, "snapshot-load-time", node.DefaultSnapshotLoadTime, "how long to load at the start; 0: nothing is loaded")
+	flags.DurationVar(&f.snapshot.MaxAge, "snapshot-max-age", node.DefaultSnapshotMaxAge, "older snapshots are not loaded, and are deleted: how old a value without a TTL may come back")
 	completeChoices(cmd, "role", f.role.choices...)
 	completeChoices(cmd, "protocol", f.protocol.choices...)
 	completeChoices(cmd, "log-format", "text", "json")
@@ -326,6 +334,9 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 	if f.adminListen != "" {
 		cfg.AdminListen = f.adminListen.withPort(defaultAdminPort)
 	}
+	if err := f.setSnapshot(&cfg); err != nil {
+		return cfg, err
+	}
 	if f.api {
 		cfg.APIListen = f.apiListen.withPort(defaultAPIPort)
 	}
@@ -333,6 +344,30 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 		return cfg, &usageError{err}
 	}
 	return cfg, nil
+}
+
+// setSnapshot puts the flags of snapshots into a configuration.
+func (f *nodeFlags) setSnapshot(cfg *node.Config) error {
+	for _, d := range []struct {
+		flag  string
+		value time.Duration
+	}{{"snapshot-interval", f.snapshot.Interval}, {"snapshot-max-age", f.snapshot.MaxAge}} {
+		if d.value <= 0 {
+			return usagef("--%s is %v: use a positive duration such as 5m", d.flag, d.value)
+		}
+	}
+	if f.snapshotBytes <= 0 {
+		return usagef("--snapshot-bytes is %v: use a size such as 64MiB, or leave --snapshot out", f.snapshotBytes.String())
+	}
+	cfg.Snapshot = f.snapshot
+	cfg.Snapshot.Bytes = int64(f.snapshotBytes)
+	switch {
+	case f.snapshot.LoadTime < 0:
+		return usagef("--snapshot-load-time is %v: use a positive duration, or 0 to load nothing", f.snapshot.LoadTime)
+	case f.snapshot.LoadTime == 0:
+		cfg.Snapshot.LoadTime = -1
+	}
+	return nil
 }
 
 // runNode runs a node until a signal ends it. A second signal ends the process

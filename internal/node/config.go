@@ -137,6 +137,10 @@ type Config struct {
 	CloudWatch         string
 	CloudWatchInterval time.Duration
 
+	// Snapshot says where what is used most is saved, so that a node that starts is
+	// warm. A client has none.
+	Snapshot SnapshotConfig
+
 	// Logger is told what happens. Default: slog.Default().
 	Logger *slog.Logger
 }
@@ -268,6 +272,9 @@ func (c Config) Validate() error {
 		if err := (cloudwatch.Config{Endpoint: c.CloudWatch}).Validate(); err != nil {
 			return fmt.Errorf("--cloudwatch-endpoint: %w", err)
 		}
+	}
+	if err := c.Snapshot.validate(c.Role); err != nil {
+		return err
 	}
 	if err := c.TLS.Validate(); err != nil {
 		return err

@@ -115,8 +115,12 @@ func (h handler) serveHealth(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (h handler) serveReady(w http.ResponseWriter, _ *http.Request) {
-	if !h.p.node.Ready() {
-		writeText(w, http.StatusServiceUnavailable, h.p.node.State())
+	if !h.p.ready() {
+		state := h.p.node.State()
+		if h.p.node.Ready() {
+			state = "loading a snapshot"
+		}
+		writeText(w, http.StatusServiceUnavailable, state)
 		return
 	}
 	writeText(w, http.StatusOK, "ready")
@@ -135,6 +139,7 @@ func writeText(w http.ResponseWriter, status int, text string) {
 type status struct {
 	geecache.NodeStats
 	Registry *RegistryStatus `json:"registry,omitempty"` // absent without one
+	Snapshot *SnapshotStatus `json:"snapshot,omitempty"` // absent without --snapshot
 	Process  processStatus   `json:"process"`
 }
 
@@ -186,6 +191,9 @@ func (p *Process) status() status {
 	}}
 	if p.found != nil {
 		s.Registry = p.found.status()
+	}
+	if p.saves != nil {
+		s.Snapshot = p.saves.status()
 	}
 	if g := p.guard; g != nil {
 		s.Process.Memory = &memoryStatus{LimitBytes: g.limit, Tight: g.tight.Load(), Refused: g.refused.Load()}

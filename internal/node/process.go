@@ -42,6 +42,7 @@ type Process struct {
 	grpc    *peergrpc.Server
 	metrics http.Handler
 	found   *discovery // nil without a registry
+	saves   *snapshots // nil without snapshots
 
 	choice    *registries.Choice // nil without a registry
 	collector *metrics.Collector
@@ -166,6 +167,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 			return metrics.Memory{LimitBytes: g.limit, Refused: g.refused.Load()}
 		})
 	}
+	dynamic := cfg.Dynamic || p.choice != nil && !p.choice.Listed()
 	onNode := &handler{p: p}
 	p.node, err = geecache.New(geecache.Config{
 		Cluster: cfg.Cluster, ID: cfg.ID, Addr: cfg.Advertise, Listener: main,
@@ -173,13 +175,18 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		Handler: onNode, Insecure: cfg.Insecure, Secrets: p.doors.secrets,
 		TLS: p.doors.server(), GetClientTLS: p.doors.client(), Timings: cfg.Timings, HedgePercent: cfg.HedgePercent, Logger: cfg.Logger,
 		Observer: collector, ProtocolVersion: cfg.ProtocolVersion, MemoryShort: p.guard.short,
-		Dynamic:      cfg.Dynamic || p.choice != nil && !p.choice.Listed(),
+		Dynamic:      dynamic,
 		HandoffBytes: cfg.HandoffBytes, HandoffTime: cfg.HandoffTime, MaxKeyBytes: cfg.MaxKeyBytes, MaxValueBytes: cfg.MaxValueBytes,
 		Leave: func(ctx context.Context) error {
 			if p.found != nil {
 				p.found.leave(ctx)
 			}
 			return nil
+		},
+		Save: func(ctx context.Context) {
+			if p.saves != nil {
+				p.saves.saveLast(ctx)
+			}
 		},
 		Transports: map[string]geecache.Transport{
 			"grpc": &peergrpc.Transport{
@@ -200,6 +207,12 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		if _, err = p.node.NewGroup(name, getter, cfg.Group); err != nil {
 			return err
 		}
+	}
+	if p.saves, err = openSnapshots(ctx, cfg, dynamic, p.node); err != nil {
+		return err
+	}
+	if p.saves != nil {
+		collector.WatchSnapshots(p.saves.metrics)
 	}
 	if p.grpc, err = newGRPC(p.node, cfg); err != nil {
 		return err
@@ -301,6 +314,9 @@ func (p *Process) start(ctx context.Context) error {
 	if p.found != nil && p.cfg.Role == geecache.RoleNode { // nobody asks a client for anything
 		p.found.register()
 	}
+	if p.saves != nil {
+		p.saves.run()
+	}
 	p.serveGRPC()
 	if p.api != nil {
 		scheme := "http://"
@@ -329,10 +345,14 @@ func (p *Process) follow(ctx context.Context) error {
 	return nil
 }
 
+// ready reports whether the process should be sent requests: a node that is still
+// loading a snapshot answers, and its source would be asked for what is about to come.
+func (p *Process) ready() bool { return p.node.Ready() && p.saves.warm() }
+
 // serveGRPC makes the health service tell that the node serves, once it does: a
 // node that its peers refuse may never.
 func (p *Process) serveGRPC() {
-	if p.node.Ready() {
+	if p.ready() {
 		p.grpc.SetServing(true)
 		return
 	}
@@ -341,7 +361,7 @@ func (p *Process) serveGRPC() {
 	p.wg.Go(func() {
 		t := time.NewTicker(readyEvery)
 		defer t.Stop()
-		for !p.node.Ready() {
+		for !p.ready() {
 			select {
 			case <-t.C:
 			case <-ctx.Done():
@@ -411,6 +431,9 @@ func (p *Process) Stop(ctx context.Context) error {
 			p.endWait()
 		}
 		p.grpc.SetServing(false)
+		if p.saves != nil {
+			p.saves.keeper.Leaving()
+		}
 		err := p.node.Drain(ctx) // tells the peers, and then the registry
 		if p.server != nil {
 			if e := p.server.Shutdown(ctx); e != nil {
@@ -446,6 +469,9 @@ func (p *Process) close() error {
 		}
 	}
 	p.wg.Wait()
+	if p.saves != nil {
+		errs = append(errs, p.saves.close())
+	}
 	if p.found != nil {
 		errs = append(errs, p.found.close())
 	}

@@ -67,8 +67,8 @@ const (
 	decodersAtATime = 7
 )
 
-// decoders are the directories whose fuzz targets read what comes from the network.
-var decoders = []string{"geecache", "peergrpc", "internal/node", "internal/plain", "registry/gossip"}
+// decoders are the directories whose fuzz targets read what comes from outside: the network, or a snapshot.
+var decoders = []string{"geecache", "peergrpc", "internal/node", "internal/plain", "registry/gossip", "snapshot"}
 
 // A target is a fuzz target.
 type target struct{ file, name string }
