@@ -229,7 +229,8 @@ type status struct {
 		AgeSeconds float64 `json:"view_age_seconds"`
 		Errors     int64   `json:"errors"`
 	} `json:"registry"`
-	Process struct {
+	Snapshot snapshotStatus `json:"snapshot"`
+	Process  struct {
 		PID     int    `json:"pid"`
 		Queries *int64 `json:"source_queries"`
 		GoLimit int64  `json:"memory_limit_bytes"`

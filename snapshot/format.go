@@ -91,7 +91,8 @@ func newEncoder() (*zstd.Encoder, error) {
 }
 
 func newWriter(encoder *zstd.Encoder, h Header) (*writer, error) {
-	w := &writer{encoder: encoder, out: binary.LittleEndian.AppendUint16([]byte(magic), Format)}
+	w := &writer{encoder: encoder, out: make([]byte, 0, partBytes+2*blockBytes), content: make([]byte, 0, 2*blockBytes)}
+	w.out = binary.LittleEndian.AppendUint16(append(w.out, magic...), Format)
 	text, err := json.Marshal(h)
 	if err != nil {
 		return nil, fmt.Errorf("snapshot: header: %w", err)
