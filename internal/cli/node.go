@@ -189,7 +189,7 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
 		API:        node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight, SlowRequest: slow},
 		CloudWatch: f.cloudwatch, CloudWatchInterval: f.cloudwatchEvery,
-		SecretFile: f.secretFile, Secret: f.secretOfEnv(), TLS: f.tls, APITokenFile: f.apiTokenFile,
+		SecretFile: f.secretFile, Secret: f.secretOfEnv(), TLS: f.tls, APITokenFile: f.apiTokenFile, APIToken: f.apiTokenOfEnv(),
 		Logger: log,
 	}
 }

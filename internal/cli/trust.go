@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"time"
 
@@ -20,11 +19,15 @@ import (
 // for those who have no file. No flag does: command lines can be read by others.
 const secretEnv = envPrefix + "SECRET"
 
+// apiTokenEnv is the same for the API's token.
+const apiTokenEnv = envPrefix + "API_TOKEN"
+
 // trustFlags are the flags of what a process proves itself with.
 type trustFlags struct {
 	secretFile   string
 	tls          trust.TLSFiles
 	apiTokenFile string
+	getenv       func(string) string // nil: os.Getenv
 }
 
 // register adds the flags of a process that serves.
@@ -33,7 +36,7 @@ func (f *trustFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tls.Cert, "tls-cert", "", "file of the certificate to serve with and to show to peers; read again when it changes, as the next two are")
 	flags.StringVar(&f.tls.Key, "tls-key", "", "file of that certificate's key")
 	flags.StringVar(&f.tls.CA, "tls-ca", "", "file of the authority that signs the nodes' certificates: whoever shows one of its certificates is answered")
-	flags.StringVar(&f.apiTokenFile, "api-token-file", "", "file of the token that the API asks of its clients; a second line is accepted too")
+	flags.StringVar(&f.apiTokenFile, "api-token-file", "", "file of the token that the API asks of its clients; a second line is accepted too (or: "+apiTokenEnv+")")
 }
 
 // registerClient adds the flags of a command that asks a running node.
@@ -42,12 +45,12 @@ func (f *trustFlags) registerClient(flags *pflag.FlagSet) {
 	flags.StringVar(&f.tls.CA, "tls-ca", "", "file of the authority that signed the nodes' certificates")
 	flags.StringVar(&f.tls.Cert, "tls-cert", "", "file of the certificate to show to nodes")
 	flags.StringVar(&f.tls.Key, "tls-key", "", "file of that certificate's key")
-	flags.StringVar(&f.apiTokenFile, "api-token-file", "", "file of the token that the API asks for")
+	flags.StringVar(&f.apiTokenFile, "api-token-file", "", "file of the token that the API asks for (or: "+apiTokenEnv+")")
 }
 
 // clientSecrets returns the cluster's secrets for a command, nil if there is none.
 func (f *trustFlags) clientSecrets() (func() []string, error) {
-	text := os.Getenv(secretEnv)
+	text := f.env(secretEnv)
 	switch {
 	case f.secretFile != "":
 		return trust.OpenSecrets("--secret-file", f.secretFile, slog.New(slog.DiscardHandler))
@@ -81,14 +84,42 @@ func (f *trustFlags) transport(base *http.Transport) (http.RoundTripper, error) 
 		t.nodes = (&geecache.Credentials{Secrets: secrets}).Transport(base)
 		t.api = t.nodes
 	}
+	token, err := f.clientToken()
+	if err != nil {
+		return nil, err
+	}
+	if token != "" {
+		t.api = bearerTransport{base, token}
+	}
+	return t, nil
+}
+
+// clientToken returns the API's token for a command, empty if there is none.
+func (f *trustFlags) clientToken() (string, error) {
 	if f.apiTokenFile != "" {
 		tokens, err := trust.OpenSecrets("--api-token-file", f.apiTokenFile, slog.New(slog.DiscardHandler))
 		if err != nil {
-			return nil, err
+			return "", err
 		}
-		t.api = bearerTransport{base, tokens()[0]}
+		return tokens()[0], nil
 	}
-	return t, nil
+	text := f.env(apiTokenEnv)
+	if text == "" {
+		return "", nil
+	}
+	tokens, err := trust.ParseSecrets(text)
+	if err != nil {
+		return "", usagef("%s: %w", apiTokenEnv, err)
+	}
+	return tokens[0], nil
+}
+
+// apiTokenOfEnv returns the API's token that the environment holds, if no file does.
+func (f *trustFlags) apiTokenOfEnv() string {
+	if f.apiTokenFile != "" {
+		return ""
+	}
+	return f.env(apiTokenEnv)
 }
 
 // A doorTransport shows the API's clients' token to the API, and the nodes' to
@@ -132,5 +163,5 @@ func (f *trustFlags) secretOfEnv() string {
 	if f.secretFile != "" {
 		return ""
 	}
-	return os.Getenv(secretEnv)
+	return f.env(secretEnv)
 }

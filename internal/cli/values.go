@@ -175,6 +175,7 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 		}
 	}
 	delete(env, secretEnv)
+	delete(env, apiTokenEnv)
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) {
 		name := envName(f.Name)
@@ -204,6 +205,6 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 // the secret is none.
 func withoutFlags(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(e string) bool {
-		return strings.HasPrefix(e, envPrefix) && !strings.HasPrefix(e, secretEnv+"=")
+		return strings.HasPrefix(e, envPrefix) && !strings.HasPrefix(e, secretEnv+"=") && !strings.HasPrefix(e, apiTokenEnv+"=")
 	})
 }

@@ -100,8 +100,10 @@ type Config struct {
 	TLS trust.TLSFiles
 
 	// APITokenFile holds the tokens of which the API asks one, one a line, and
-	// AdminTokenFile those of the operators' endpoints.
+	// AdminTokenFile those of the operators' endpoints. APIToken is the same as
+	// APITokenFile's content, for those who have no file.
 	APITokenFile, AdminTokenFile string
+	APIToken                     string
 
 	// AdminListen is where /metrics, /statusz, /topz and pprof are served, on no
 	// other port then, "host:port". Empty: on the other ports, without pprof.
@@ -287,6 +289,14 @@ func (c Config) Validate() error {
 			return fmt.Errorf("GEECACHE_SECRET: %w", err)
 		}
 	}
+	if c.APIToken != "" {
+		if c.APITokenFile != "" {
+			return fmt.Errorf("--api-token-file and GEECACHE_API_TOKEN: leave one of them out")
+		}
+		if _, err := trust.ParseSecrets(c.APIToken); err != nil {
+			return fmt.Errorf("GEECACHE_API_TOKEN: %w", err)
+		}
+	}
 	if err := c.checkExposure(); err != nil {
 		return err
 	}
@@ -327,7 +337,7 @@ func (c Config) checkExposure() error {
 		return nil
 	}
 	nodes, client := c.hasSecret() || c.TLS.CA != "", c.Role == geecache.RoleClient
-	api := c.APITokenFile != "" || c.TLS.CA != ""
+	api := c.APITokenFile != "" || c.APIToken != "" || c.TLS.CA != ""
 	for _, a := range []struct {
 		name, addr string
 		guarded    bool

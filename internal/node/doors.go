@@ -37,8 +37,13 @@ func openDoors(cfg Config) (d doors, err error) {
 			return d, err
 		}
 	}
-	if cfg.APITokenFile != "" {
+	switch {
+	case cfg.APITokenFile != "":
 		if d.api, err = trust.OpenBearer("--api-token-file", cfg.APITokenFile, cfg.Logger); err != nil {
+			return d, err
+		}
+	case cfg.APIToken != "":
+		if d.api, err = trust.NewBearer(cfg.APIToken); err != nil {
 			return d, err
 		}
 	}

@@ -58,6 +58,15 @@ func OpenBearer(flag, path string, log *slog.Logger) (Bearer, error) {
 	return Bearer{tokens}, err
 }
 
+// NewBearer reads tokens from a text of the same form.
+func NewBearer(text string) (Bearer, error) {
+	tokens, err := ParseSecrets(text)
+	if err != nil {
+		return Bearer{}, err
+	}
+	return Bearer{func() []string { return tokens }}, nil
+}
+
 // Asks reports whether a token is asked for.
 func (b Bearer) Asks() bool { return b.tokens != nil }
 

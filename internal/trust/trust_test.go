@@ -107,6 +107,10 @@ func TestBearerTakesEachOfItsTokens(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	text, err := NewBearer(one + "\n" + two)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for header, want := range map[string]bool{
 		"Bearer " + one: true, "bearer " + two: true, "Bearer " + one + "x": false, "Bearer": false,
 		"Bearer ": false, "Basic " + one: false, one: false, "": false,
@@ -116,6 +120,12 @@ func TestBearerTakesEachOfItsTokens(t *testing.T) {
 		if got := b.Takes(r); got != want {
 			t.Errorf("%q: %v", header, got)
 		}
+		if got := text.Takes(r); got != want {
+			t.Errorf("%q of a text: %v", header, got)
+		}
+	}
+	if b, err := NewBearer("short"); err == nil || b.Asks() {
+		t.Errorf("a short token: %v", err)
 	}
 	if (Bearer{}).Asks() || (Bearer{}).Takes(httptest.NewRequest(http.MethodGet, "/", nil)) || !b.Asks() {
 		t.Error("who asks is not told")
