@@ -72,6 +72,10 @@ var (
 		{"internal/envbench", append([]string{"internal/loadgen"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*"}, core...), []string{anything}},
 
+		{"internal/prices", nil, nil},
+		{"internal/tfdeploy", []string{"internal/prices"}, nil},
+		{"aws-terraform/cmd/tfdeploy", []string{"internal/cli", "internal/prices", "internal/tfdeploy", "metrics"}, nil},
+
 		{"internal/archtest", nil, nil},
 		{"e2e", nil, nil},
 	}

@@ -56,6 +56,8 @@ for the protocol that nodes speak.
   404:PREFIX       "not found" for keys with that prefix; one of the above holds
                    for all others
 
+The API's token is taken from GEECACHE_API_TOKEN, where no other eyes see it.
+
 The exit status is 0 if no more requests failed than --max-errors allows, 1 if
 more did, and 2 if the command line makes no sense. Ctrl-C ends the run early
 and still reports.`
@@ -203,6 +205,13 @@ func (f *loadFlags) complete() error {
 	}
 	if f.cfg.HTTP.Secrets, err = (&trustFlags{secretFile: f.secretFile}).clientSecrets(); err != nil {
 		return err
+	}
+	token, err := (&trustFlags{}).clientToken()
+	if err != nil {
+		return err
+	}
+	if token != "" && f.cfg.HTTP.Secrets == nil && f.cfg.HTTP.Header.Get("Authorization") == "" {
+		f.cfg.HTTP.Header.Set("Authorization", "Bearer "+token)
 	}
 	f.cfg.HTTP.TLS, err = loadTLS(f.caFile, f.certFile, f.certKey)
 	return err

@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "dockerfiles", "vulns", "runner", "cross", "engine", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
+			"scripts", "dockerfiles", "terraform", "vulns", "runner", "cross", "engine", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }
@@ -50,6 +50,7 @@ func allSteps() []step {
 		{"workflows", "actionlint", "mend the workflow that it names", workflows},
 		{"scripts", "shellcheck", "mend what it names; its wiki explains each SC number", scripts},
 		{"dockerfiles", "hadolint", "mend what it names; its wiki explains each DL number", dockerfiles},
+		{"terraform", "the deployment to AWS: fmt, validate, plan and apply against a stand-in, its rules, checkov", "mend what is named in aws-terraform/; an exception from checkov is argued beside it", terraform},
 		{"vulns", "govulncheck: known vulnerabilities that the code reaches", "update the module or the Go release that it names", vulns},
 		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},

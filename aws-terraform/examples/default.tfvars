@@ -1,0 +1,1 @@
+# Everything as it is by itself: two zones, a NAT gateway, three nodes, one API server.

@@ -1,0 +1,15 @@
+variable "name" { type = string }
+variable "region" { type = string }
+variable "alarms" { type = bool }
+variable "emails" { type = list(string) }
+variable "monthly_budget" { type = number }
+variable "key_arn" { type = string }
+variable "cluster" { type = string }
+variable "services" { type = map(string) }
+variable "node_count" { type = number }
+variable "insights" { type = bool }
+variable "balancer" { type = string }
+variable "target_group" { type = string }
+variable "has_database" { type = bool }
+variable "database" { type = string }
+variable "log_groups" { type = map(string) }
