@@ -20,7 +20,7 @@ done
 need terraform aws go
 credentials
 prepare
-name=$(value name) url=$(output url)
+url=$(output url)
 GEECACHE_API_TOKEN=$(api_token)
 export GEECACHE_API_TOKEN
 

@@ -38,28 +38,28 @@ export TF_VAR_image_tag=$tag
 say "account $account, $region, image $tag: what changes, and what it costs"
 plan=$(mktemp)
 trap 'rm -f "$plan"' EXIT
-tf plan -out="$plan" | sed -n '/^Plan:/p; /^No changes/p; /^Changes to Outputs/p'
+tf plan -out="$plan" | sed -n '/^Plan:/p; /^No changes/p'
 terraform show -json "$plan" | tfdeploy cost -region "$region"
 confirm "Apply?"
 
 say "repository and secrets"
 tf apply -auto-approve -target=module.images -target=module.secrets >/dev/null
 for secret in cluster-secret api-token; do
-  id=$(value name)/$secret
+  id=$name/$secret
   # Secrets Manager draws it: it is in no state, file or argument.
   aws secretsmanager get-secret-value --secret-id "$id" --query ARN --output text >/dev/null 2>&1 ||
     aws secretsmanager get-random-password --password-length 48 --exclude-punctuation --query RandomPassword --output text |
     tr -d '\n' | aws secretsmanager put-secret-value --secret-id "$id" --secret-string file:///dev/stdin --query Name --output text
 done
 
-if [ -z "$(value image)" ]; then
+if [ "$image" = - ]; then
   repository=$(output repository)
-  if aws ecr describe-images --repository-name "$(value name)" --image-ids "imageTag=$tag" >/dev/null 2>&1; then
+  if aws ecr describe-images --repository-name "$name" --image-ids "imageTag=$tag" >/dev/null 2>&1; then
     say "the image $tag is there already"
   else
     say "image $tag"
     platform=linux/amd64
-    [ "$(value architecture)" = X86_64 ] || platform=linux/arm64
+    [ "$architecture" = X86_64 ] || platform=linux/arm64
     aws ecr get-login-password | docker login --username AWS --password-stdin "${repository%%/*}" >/dev/null
     docker build --platform "$platform" --build-arg VERSION="$tag" -f ../docker-native/Dockerfile -t "$repository:$tag" ..
     docker push --quiet "$repository:$tag"
@@ -68,10 +68,10 @@ fi
 
 say "everything else"
 tf apply -auto-approve | sed -n '/^Apply complete/p'
-name=$(value name)
 if [ "$(output auto_scaling)" = false ]; then
   for role in node api; do # nobody else sets it
-    want=$(value "${role}_count")
+    want=$node_count
+    [ "$role" = node ] || want=$api_count
     [ "$(desired "$name-$role")" = "$want" ] ||
       aws ecs update-service --cluster "$name" --service "$name-$role" --desired-count "$want" --query service.serviceName --output text
   done

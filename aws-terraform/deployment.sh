@@ -24,11 +24,10 @@ use_vars() {
 tf() {
   local command=$1
   shift
-  terraform "$command" -input=false ${vars:+-var-file="$vars"} "$@"
+  terraform "$command" -input=false -no-color ${vars:+-var-file="$vars"} "$@"
 }
 
-# value NAME: of a variable. output NAME: of an output.
-value() { echo "var.$1" | terraform console ${vars:+-var-file="$vars"} | tr -d '"'; }
+# output NAME: of an output.
 output() { terraform output -raw "$1"; }
 tfdeploy() { go run ./cmd/tfdeploy "$@"; }
 
@@ -67,15 +66,20 @@ credentials() {
   esac
 }
 
-# prepare: Terraform and the region of the variables.
+# prepare: Terraform, and the variables that the scripts go by.
 prepare() {
+  local all
   terraform init -input=false >/dev/null
-  region=$(value region)
-  export AWS_REGION="$region" AWS_DEFAULT_REGION="$region"
+  # Asked once, on one line: each question loads the provider. The last line is the answer.
+  all=$(echo 'join(" ", [var.region, var.name, coalesce(var.image, "-"), var.architecture, var.node_count, var.api_count, var.deletion_protection])' |
+    terraform console ${vars:+-var-file="$vars"} | tail -n 1 | tr -d '"')
+  read -r region name image architecture node_count api_count deletion_protection <<<"$all"
+  [ -n "${deletion_protection:-}" ] || die "the variables cannot be read: terraform validate says why"
+  export AWS_REGION="$region" AWS_DEFAULT_REGION="$region" name image architecture node_count api_count
 }
 
 api_token() {
-  aws secretsmanager get-secret-value --secret-id "$(value name)/api-token" --query SecretString --output text
+  aws secretsmanager get-secret-value --secret-id "$name/api-token" --query SecretString --output text
 }
 
 # desired SERVICE: how many tasks a service is to have.
@@ -85,8 +89,7 @@ desired() {
 
 # await_nodes: until every node answers, or why not.
 await_nodes() {
-  local name nodes role
-  name=$(value name)
+  local nodes role
   nodes=$(desired "$name-node")
   if GEECACHE_API_TOKEN=$(api_token) tfdeploy wait -url "$(output url)" -nodes "$nodes" -timeout 10m; then return; fi
   for role in node api; do
@@ -100,5 +103,5 @@ await_nodes() {
 
 # leftovers: what AWS holds of this deployment.
 leftovers() {
-  aws resourcegroupstaggingapi get-resources --tag-filters "Key=geecache-deployment,Values=$(value name)" --output json
+  aws resourcegroupstaggingapi get-resources --tag-filters "Key=geecache-deployment,Values=$name" --output json
 }

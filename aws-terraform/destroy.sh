@@ -36,9 +36,9 @@ fi
 need terraform aws
 credentials
 prepare
-[ "$(value deletion_protection)" = false ] ||
+[ "$deletion_protection" = false ] ||
   die "deletion_protection is set: set it to false, run ./deploy.sh, and come again"
-confirm "Destroy $(value name) in $region, account $account, with its images, snapshots and database?"
+confirm "Destroy $name in $region, account $account, with its images, snapshots and database?"
 tf destroy -auto-approve | sed -n '/^Destroy complete/p; /^Error/p'
 rm -f .last-deadline
 

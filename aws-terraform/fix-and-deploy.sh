@@ -12,7 +12,6 @@ done
 need terraform aws go
 credentials
 prepare
-name=$(value name)
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
