@@ -87,11 +87,19 @@ desired() {
   aws ecs describe-services --cluster "$(output cluster)" --services "$1" --query 'services[0].desiredCount' --output text
 }
 
-# await_nodes: until every node answers, or why not.
+# await_nodes: until every node answers, or why not. ECS is asked first, for after a
+# rollback it is the tasks of before that answer.
 await_nodes() {
-  local nodes role
+  local nodes role running
   nodes=$(desired "$name-node")
-  if GEECACHE_API_TOKEN=$(api_token) tfdeploy wait -url "$(output url)" -nodes "$nodes" -timeout 10m; then return; fi
+  if aws ecs wait services-stable --cluster "$name" --services "$name-node" "$name-api"; then
+    running=$(aws ecs describe-services --cluster "$name" --services "$name-node" "$name-api" --query 'sort(services[].taskDefinition)' --output text)
+    if [ "$running" != "$(output task_definitions)" ]; then
+      say "ECS has rolled back to $running" >&2
+    elif GEECACHE_API_TOKEN=$(api_token) tfdeploy wait -url "$(output url)" -nodes "$nodes" -timeout 5m; then
+      return
+    fi
+  fi
   for role in node api; do
     say "what ECS says of $name-$role" >&2
     aws ecs describe-services --cluster "$name" --services "$name-$role" --query 'services[0].events[:5].message' --output text >&2

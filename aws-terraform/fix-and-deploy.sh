@@ -19,7 +19,7 @@ say "what is there and not in the state"
 tf plan -out="$work/plan" >/dev/null
 terraform show -json "$work/plan" >"$work/plan.json"
 {
-  leftovers
+  leftovers || echo '{}'
   aws ec2 describe-route-tables --filters "Name=tag:geecache-deployment,Values=$name" --output json
   # In a Learner Lab these two may not be asked for, and nothing of them is ours.
   aws iam list-roles --path-prefix /geecache/ --output json 2>/dev/null || true

@@ -31,6 +31,11 @@ output "services" {
   }
 }
 
+output "task_definitions" {
+  description = "The task definitions that ought to run, sorted, with a tab between them."
+  value       = join("\t", sort([module.nodes.task_definition_arn, module.api.task_definition_arn]))
+}
+
 output "auto_scaling" {
   description = "Whether the number of tasks is auto-scaling's affair."
   value       = local.auto_scaling

@@ -118,6 +118,21 @@ func applied(ctx context.Context, w *workspace, program, source string) error {
 			return fmt.Errorf("the variables %s: %w", set, err)
 		}
 	}
+	return importable(ctx, w, program, dir, env)
+}
+
+// importable finds out whether a resource can be adopted without a state: then each
+// key of a for_each must be known before AWS is asked anything. The checker's provider
+// imports nothing, and says so when it is asked to.
+func importable(ctx context.Context, w *workspace, program, dir string, env []string) error {
+	cmd := w.command(ctx, ".", program, "-chdir="+dir, "import", "-input=false", "-no-color", "-state="+filepath.Join(dir, "none.tfstate"),
+		"-var-file="+variables(w, "production"), `module.network.aws_subnet.private["a"]`, "subnet-0123456789abcdef0")
+	cmd.Env = append(cmd.Env, env...)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	if err := cmd.Run(); err == nil || !strings.Contains(said.String(), "Import is not served") {
+		return fmt.Errorf("terraform import does not get as far as the provider (%w):\n%s", err, said.String())
+	}
 	return nil
 }
 

@@ -79,10 +79,10 @@ resource "aws_iam_role" "execution" {
 }
 
 resource "aws_iam_role_policy" "execution" {
-  for_each = aws_iam_role.execution
+  for_each = toset(["node", "api"])
 
   name = "start"
-  role = each.value.id
+  role = aws_iam_role.execution[each.key].id
   policy = jsonencode({
     Version = "2012-10-17"
     Statement = concat([
@@ -105,10 +105,10 @@ resource "aws_iam_role" "task" {
 }
 
 resource "aws_iam_role_policy" "task" {
-  for_each = aws_iam_role.task
+  for_each = toset(["node", "api"])
 
   name = "run"
-  role = each.value.id
+  role = aws_iam_role.task[each.key].id
   policy = jsonencode({
     Version   = "2012-10-17"
     Statement = concat(local.discovery, [for s in concat(local.snapshots, local.snapshots_key) : s if each.key == "node"])

@@ -12,10 +12,11 @@ data "aws_availability_zones" "available" {
 }
 
 locals {
-  # By their last letter, which resources are called by: a, b, c.
-  zones   = { for zone in slice(data.aws_availability_zones.available.names, 0, var.zones) : substr(zone, -1, 1) => zone }
-  letters = sort(keys(local.zones))
-  private = var.egress != "public" || var.database
+  # What there is one of in each zone is called by a letter, which is no zone's name:
+  # keys must be known without asking AWS, or nothing could be imported.
+  letters = slice(["a", "b", "c"], 0, var.zones)
+  zones   = { for i, letter in local.letters : letter => i }
+  private = var.egress != "public" || var.database ? local.zones : {}
 
   # Without the internet there is an endpoint for everything that tasks call.
   interfaces = var.egress != "endpoints" ? toset([]) : toset(concat(
@@ -42,17 +43,17 @@ resource "aws_subnet" "public" {
   for_each = local.zones
 
   vpc_id            = aws_vpc.main.id
-  availability_zone = each.value
-  cidr_block        = cidrsubnet(var.cidr, 4, index(local.letters, each.key))
+  availability_zone = data.aws_availability_zones.available.names[each.value]
+  cidr_block        = cidrsubnet(var.cidr, 4, each.value)
   tags              = { Name = "${var.name}-public-${each.key}" }
 }
 
 resource "aws_subnet" "private" {
-  for_each = { for letter, zone in local.zones : letter => zone if local.private }
+  for_each = local.private
 
   vpc_id            = aws_vpc.main.id
-  availability_zone = each.value
-  cidr_block        = cidrsubnet(var.cidr, 4, 8 + index(local.letters, each.key))
+  availability_zone = data.aws_availability_zones.available.names[each.value]
+  cidr_block        = cidrsubnet(var.cidr, 4, 8 + each.value)
   tags              = { Name = "${var.name}-private-${each.key}" }
 }
 
@@ -68,23 +69,23 @@ resource "aws_route" "internet" {
 }
 
 resource "aws_route_table_association" "public" {
-  for_each = aws_subnet.public
+  for_each = local.zones
 
-  subnet_id      = each.value.id
+  subnet_id      = aws_subnet.public[each.key].id
   route_table_id = aws_route_table.public.id
 }
 
 resource "aws_route_table" "private" {
-  for_each = aws_subnet.private
+  for_each = local.private
 
   vpc_id = aws_vpc.main.id
   tags   = { Name = "${var.name}-private-${each.key}" }
 }
 
 resource "aws_route_table_association" "private" {
-  for_each = aws_subnet.private
+  for_each = local.private
 
-  subnet_id      = each.value.id
+  subnet_id      = aws_subnet.private[each.key].id
   route_table_id = aws_route_table.private[each.key].id
 }
 
@@ -106,7 +107,7 @@ resource "aws_nat_gateway" "main" {
 }
 
 resource "aws_route" "nat" {
-  for_each = { for letter, zone in local.zones : letter => zone if var.egress == "nat" }
+  for_each = { for letter, i in local.zones : letter => i if var.egress == "nat" }
 
   route_table_id         = aws_route_table.private[each.key].id
   destination_cidr_block = "0.0.0.0/0"

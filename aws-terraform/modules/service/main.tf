@@ -124,3 +124,5 @@ locals {
     local.spot == 0 ? {} : { FARGATE_SPOT = { weight = local.spot, base = 0 } },
   )
 }
+
+output "task_definition_arn" { value = aws_ecs_task_definition.main.arn }
