@@ -2,8 +2,8 @@ package node
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
 
@@ -14,7 +14,7 @@ import (
 )
 
 // lastExport bounds how long the process's last metrics may take.
-const lastExport = 2 * time.Second
+const lastExport = 5 * time.Second
 
 // exports are where a process sends its metrics by itself.
 type exports struct {
@@ -67,23 +67,25 @@ func (p *Process) runExports() {
 }
 
 // end sends what has happened since the last interval. It is called once all else has
-// ended, so that nothing is counted any more.
-func (x *exports) end() error {
+// ended, so that nothing is counted any more. What cannot be sent is logged: the process
+// has ended well all the same.
+func (x *exports) end(log *slog.Logger) {
 	if x.done == nil {
-		return nil
+		return
 	}
 	close(x.done)
 	x.wg.Wait()
-	var errs []error
 	for _, e := range x.all {
 		if err := e.meter.Report(e.send); err != nil {
-			errs = append(errs, fmt.Errorf("the last metrics to %s: %w", e.to, err))
+			log.Error("the last metrics cannot be sent", "to", e.to, "err", err)
 		}
 	}
-	if x.forwarder != nil {
-		ctx, cancel := context.WithTimeout(context.Background(), lastExport)
-		defer cancel()
-		errs = append(errs, x.forwarder.Close(ctx))
+	if x.forwarder == nil {
+		return
 	}
-	return errors.Join(errs...)
+	ctx, cancel := context.WithTimeout(context.Background(), lastExport)
+	defer cancel()
+	if err := x.forwarder.Close(ctx); err != nil {
+		log.Warn("the last metrics were not forwarded", "err", err)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"math"
 	"net/http/httptest"
 	"strings"
@@ -129,6 +130,28 @@ func TestEMFAgreesWithPrometheus(t *testing.T) {
 	}
 	if counted < 8 {
 		t.Errorf("only %d counters were told: %v", counted, told)
+	}
+}
+
+// A node that cannot tell how it was has ended well all the same.
+func TestACloudWatchThatIsAwayHoldsUpNobody(t *testing.T) {
+	t.Setenv("AWS_ENDPOINT_URL", "")
+	var out text
+	p, err := Start(t.Context(), Config{
+		ID: "n1", Listen: "127.0.0.1:0", Source: "slowdb:?latency=0s", CloudWatch: "http://127.0.0.1:1",
+		Logger: NewLogger(&out, slog.LevelInfo, "", ""),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if s := p.exports.forwarder.Stats(); s.Dropped == 0 || s.Waiting > 0 {
+		t.Errorf("what could not be sent: %+v", s)
+	}
+	if !strings.Contains(out.String(), "the last metrics were not forwarded") {
+		t.Errorf("the log: %s", out.String())
 	}
 }
 

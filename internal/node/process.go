@@ -484,7 +484,7 @@ func (p *Process) close() error {
 	if p.source != nil {
 		errs = append(errs, p.source.Close())
 	}
-	errs = append(errs, p.exports.end())
+	p.exports.end(p.log)
 	return errors.Join(errs...)
 }
 

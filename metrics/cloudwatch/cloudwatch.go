@@ -268,7 +268,7 @@ func (f *Forwarder) deliver(ctx context.Context, r request) bool {
 		case isRefusal(err):
 			log.Warn("CloudWatch does not take metrics: they are dropped", "metrics", len(r), "err", err)
 			return true
-		case tries == 1:
+		case tries == 1 && ctx.Err() == nil:
 			log.Warn("metrics are not forwarded to CloudWatch: they wait", "err", awsapi.Explain(err, permission))
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2))
