@@ -5,5 +5,6 @@
 //
 // With GEECACHE_E2E_FULL=1 the tests under load run for 20 seconds, else for a
 // few. With -tags=chaos there is TestChaos too, which needs root on Linux: it breaks
-// clusters whose processes have hosts of their own. With GEECACHE_E2E_BINARY they run that program instead of building one.
+// clusters whose processes have hosts of their own. With -tags=docker there are tests of
+// the image and of the cluster of containers, which `make step STEP=docker` runs. With GEECACHE_E2E_BINARY they run that program instead of building one.
 package e2e

@@ -17,6 +17,7 @@ its directory: for a volume that containers of several users mount.`
 
 // newSecretCommand returns `geecache secret`.
 func newSecretCommand() *cobra.Command {
+	var prefix string
 	var shared bool
 	cmd := &cobra.Command{
 		Use:     "secret FILE",
@@ -27,7 +28,7 @@ func newSecretCommand() *cobra.Command {
 			if len(args) != 1 {
 				return usagef("secret takes one argument, and has %d: name the file to write", len(args))
 			}
-			made, err := trust.MakeSecret(args[0], shared)
+			made, err := trust.MakeSecret(args[0], prefix, shared)
 			if err != nil {
 				return fmt.Errorf("secret: %w", err)
 			}
@@ -39,6 +40,7 @@ func newSecretCommand() *cobra.Command {
 			return err
 		},
 	}
+	cmd.Flags().StringVar(&prefix, "prefix", "", "what to write before the secret, such as '*:*:*:*:' for a password file of PostgreSQL's clients")
 	cmd.Flags().BoolVar(&shared, "shared", false, "let other users read it")
 	return cmd
 }

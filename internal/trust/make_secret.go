@@ -15,9 +15,9 @@ const secretBytes = 32
 
 // MakeSecret writes a secret that nobody knows to a file, or leaves a file as it is that
 // holds secrets already: then made is false. Who reads it meanwhile finds all of it or
-// nothing. Only its owner may read it; with shared, others may too, and may enter
+// nothing. The secret stands behind prefix. Only its owner may read it; with shared, others may too, and may enter
 // its directory.
-func MakeSecret(path string, shared bool) (made bool, err error) {
+func MakeSecret(path, prefix string, shared bool) (made bool, err error) {
 	dir, mode := filepath.Dir(path), fs.FileMode(0o600)
 	if shared {
 		mode = 0o644
@@ -40,7 +40,7 @@ func MakeSecret(path string, shared bool) (made bool, err error) {
 	defer func() { _ = os.Remove(f.Name()) }()
 	random := make([]byte, secretBytes)
 	_, _ = rand.Read(random) // never fails
-	_, err = f.WriteString(hex.EncodeToString(random) + "\n")
+	_, err = f.WriteString(prefix + hex.EncodeToString(random) + "\n")
 	if err = errors.Join(err, f.Chmod(mode), f.Close()); err != nil {
 		return false, err
 	}

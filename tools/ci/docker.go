@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/geecache/geecache/tools/docker"
@@ -68,6 +69,31 @@ func image(ctx context.Context, w *workspace) error {
 		}
 	})
 	return nil
+}
+
+// composeFile is the cluster of containers that users start.
+const composeFile = "docker-native/docker-compose.yml"
+
+// cluster brings up the cluster of containers, and changes it under load.
+func cluster(ctx context.Context, w *workspace) error {
+	if err := image(ctx, w); err != nil {
+		return err
+	}
+	names, err := w.output(ctx, ".", "docker", "compose", "--file="+composeFile, "--profile=*", "config", "--images")
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(strings.Fields(names)))) {
+		if strings.HasPrefix(name, "geecache:") {
+			continue
+		}
+		if _, err := w.docker.Images(ctx, name); errors.Is(err, docker.ErrNoStandIn) {
+			fmt.Fprintf(w.out, "NOT TESTED: %v\n", err)
+		} else if err != nil {
+			return err
+		}
+	}
+	return w.do(ctx, "e2e", "go", "test", "-tags=docker", "-run=^TestDocker", "-timeout=30m", "-v")
 }
 
 // described returns the version of the checkout, or nothing if git does not know.

@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "dockerfiles", "terraform", "vulns", "runner", "cross", "engine", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
+			"scripts", "dockerfiles", "terraform", "vulns", "runner", "cross", "engine", "docker", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }
@@ -58,6 +58,7 @@ func allSteps() []step {
 		{"monitoring", "dashboards, rules and alerts: what they are made of, and what a Prometheus that scrapes a cluster answers", "run make dashboards if they have drifted; else see which panel, rule or metric is named", monitoring},
 		{"engine", "a Docker engine, with compose and buildx", "start Docker, or run as root on Debian; see what the message says", engine},
 		{"image", "the nodes' image, of docker-native/Dockerfile", "see what docker build says", image},
+		{"docker", "a cluster of containers: it comes up, grows, shrinks and loses a node under load", "see what the test says; the containers' last words are with it", cluster},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
 		{"decoders", "the fuzz targets that read what comes from the network, 60 s each", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzzDecoders},
@@ -121,14 +122,14 @@ func vet(ctx context.Context, w *workspace) error {
 	if err := w.do(ctx, ".", "go", "vet", "./..."); err != nil {
 		return err
 	}
-	return w.do(ctx, ".", "go", "vet", "-tags=chaos", "./e2e")
+	return w.do(ctx, ".", "go", "vet", "-tags=chaos,docker", "./e2e")
 }
 
 func staticcheck(ctx context.Context, w *workspace) error {
 	if err := w.do(ctx, ".", "staticcheck", "./..."); err != nil {
 		return err
 	}
-	return w.do(ctx, ".", "staticcheck", "-tags=chaos", "./e2e")
+	return w.do(ctx, ".", "staticcheck", "-tags=chaos,docker", "./e2e")
 }
 
 func workflows(ctx context.Context, w *workspace) error {

@@ -164,6 +164,9 @@ func (e *Engine) say(format string, args ...any) { fmt.Fprintf(e.out, format+"\n
 // look returns the path of a program on the PATH of the environment, which is not
 // that of this process.
 func (e *Engine) look(name string) (string, error) {
+	if filepath.IsAbs(name) {
+		return name, nil
+	}
 	for _, dir := range filepath.SplitList(lookup(e.env, "PATH")) {
 		p := filepath.Join(dir, name)
 		if info, err := os.Stat(p); err == nil && info.Mode().IsRegular() && info.Mode()&0o111 != 0 {

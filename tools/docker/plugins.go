@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 )
 
 // pluginsModule pins the client's plugins.
@@ -15,13 +16,17 @@ const pluginsModule = "tools/docker/plugins"
 // Plugins sees to it that `docker compose` and `docker buildx` work: what is missing
 // is built, once, into the directory where the client looks for a user's plugins.
 func (e *Engine) Plugins(ctx context.Context) error {
-	for _, p := range []struct{ name, pkg string }{
-		{"compose", "github.com/docker/compose/v2/cmd"},
-		{"buildx", "github.com/docker/buildx/cmd/buildx"},
+	for _, p := range []struct{ name, module, pkg, version string }{
+		{"compose", "github.com/docker/compose/v2", "cmd", "internal.Version"},
+		{"buildx", "github.com/docker/buildx", "cmd/buildx", "version.Version"},
 	} {
 		if version, err := e.Output(ctx, p.name, "version"); err == nil {
-			e.say("%.60s", version)
+			e.say("%s", strings.TrimSpace(version))
 			continue
+		}
+		release, err := e.output(ctx, nil, pluginsModule, "go", "list", "-m", "-f={{.Version}}", p.module)
+		if err != nil {
+			return err
 		}
 		dir, err := e.pluginDir()
 		if err != nil {
@@ -32,7 +37,8 @@ func (e *Engine) Plugins(ctx context.Context) error {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
-		if _, err := e.output(ctx, nil, pluginsModule, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, p.pkg); err != nil {
+		if _, err := e.output(ctx, nil, pluginsModule, "go", "build", "-trimpath",
+			"-ldflags=-s -w -X "+p.module+"/"+p.version+"="+strings.TrimSpace(release), "-o", file, p.module+"/"+p.pkg); err != nil {
 			return err
 		}
 		if _, err := e.Output(ctx, p.name, "version"); err != nil {

@@ -24,6 +24,9 @@ type rootfs struct {
 	err  error
 }
 
+// errEnded is what a rootfs is told when nobody reads it any more.
+var errEnded = errors.New("docker import has ended")
+
 // importing runs docker import with what fill writes.
 func (e *Engine) importing(ctx context.Context, args []string, fill func(context.Context, *rootfs)) error {
 	in, out := io.Pipe()
@@ -36,8 +39,11 @@ func (e *Engine) importing(ctx context.Context, args []string, fill func(context
 		_ = out.CloseWithError(err) // of a pipe: never fails
 	}()
 	_, err := e.output(ctx, in, ".", "docker", args...)
-	_ = in.CloseWithError(errors.New("docker import has ended"))
-	return errors.Join(<-written, err)
+	_ = in.CloseWithError(errEnded)
+	if why := <-written; why != nil && !errors.Is(why, errEnded) {
+		return errors.Join(why, err)
+	}
+	return err
 }
 
 // dir writes a directory.

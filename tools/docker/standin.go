@@ -4,7 +4,9 @@ package docker
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
@@ -21,8 +23,9 @@ type standIn struct {
 
 // The users of the real images.
 const (
-	nobody  = 65534
-	nonroot = 65532
+	nobody   = 65534
+	nonroot  = 65532
+	postgres = 999
 )
 
 func standIns() []standIn {
@@ -47,6 +50,15 @@ func standIns() []standIn {
 				`CMD ["--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/prometheus"]`,
 			},
 			fill: fillPrometheus,
+		},
+		{
+			repository: "postgres",
+			what:       whatPostgres,
+			config: []string{
+				"ENV PATH=/usr/local/bin:/usr/lib/postgresql/bin:/usr/bin:/bin", "ENV PGDATA=/var/lib/postgresql/data", "EXPOSE 5432",
+				`ENTRYPOINT ["docker-entrypoint.sh"]`, `CMD ["postgres"]`,
+			},
+			fill: fillPostgres,
 		},
 		{
 			repository: "quay.io/coreos/etcd",
@@ -141,6 +153,68 @@ func fillPrometheus(ctx context.Context, r *rootfs) {
 	}
 	r.dir("etc/prometheus", 0o755, nobody)
 	r.dir("prometheus", 0o755, nobody)
+}
+
+// postgresDirs returns where Debian has the programs and the other files of the newest
+// PostgreSQL of this machine.
+func postgresDirs() (bin, lib, share string, err error) {
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	if err != nil || len(found) == 0 {
+		return "", "", "", errors.New("a stand-in is made of this machine's PostgreSQL, and there is none: run scripts/install-deps")
+	}
+	bin = filepath.Dir(found[len(found)-1])
+	version := filepath.Dir(bin)
+	return bin, filepath.Join(version, "lib"), filepath.Join("/usr/share/postgresql", filepath.Base(version)), nil
+}
+
+func whatPostgres(ctx context.Context, e *Engine, tag string) (string, error) {
+	bin, _, _, err := postgresDirs()
+	if err != nil {
+		return "", err
+	}
+	return version(filepath.Join(bin, "postgres"), "--version")(ctx, e, tag)
+}
+
+// postgresEntrypoint does what of the real image's entry point is used here.
+const postgresEntrypoint = `#!/bin/sh
+set -e
+if [ ! -s "$PGDATA/PG_VERSION" ]; then
+  export PGUSER="$POSTGRES_USER" PGPASSWORD="$POSTGRES_PASSWORD"
+  echo "$POSTGRES_PASSWORD" >/tmp/password
+  initdb --username="$POSTGRES_USER" --pwfile=/tmp/password -E UTF8 --locale=C $POSTGRES_INITDB_ARGS
+  : >/tmp/password
+  echo 'host all all all scram-sha-256' >>"$PGDATA/pg_hba.conf"
+  pg_ctl -o "-c listen_addresses=''" -w start
+  createdb "$POSTGRES_USER"
+  for f in /docker-entrypoint-initdb.d/*.sql; do psql -v ON_ERROR_STOP=1 -f "$f"; done
+  pg_ctl -m fast -w stop
+fi
+unset POSTGRES_PASSWORD
+exec "$@" -c listen_addresses='*'
+`
+
+func fillPostgres(ctx context.Context, r *rootfs) {
+	users(r, "postgres:x:999:999:postgres:/var/lib/postgresql:/bin/sh")
+	bin, lib, share, err := postgresDirs()
+	if err != nil {
+		r.err = err
+		return
+	}
+	for _, name := range []string{"postgres", "initdb", "pg_ctl", "pg_isready", "psql", "createdb"} {
+		r.program(ctx, filepath.Join(bin, name), filepath.Join(bin, name))
+	}
+	r.link("usr/lib/postgresql/bin", bin)
+	r.tree(lib, lib, "bitcode")
+	r.tree(share, share, "man")
+	r.tree("/usr/share/zoneinfo", "/usr/share/zoneinfo")
+	for _, name := range []string{"sh", "sed"} {
+		r.program(ctx, "/bin/"+name, "/bin/"+name)
+	}
+	r.file("usr/local/bin/docker-entrypoint.sh", 0o755, postgresEntrypoint)
+	r.dir("docker-entrypoint-initdb.d", 0o755, 0)
+	r.dir("var/run/postgresql", 0o1777, postgres)
+	r.dir("var/lib/postgresql", 0o755, postgres)
+	r.dir("var/lib/postgresql/data", 0o700, postgres)
 }
 
 func fillEtcd(ctx context.Context, r *rootfs) {
