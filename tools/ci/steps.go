@@ -55,7 +55,7 @@ func allSteps() []step {
 		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
 		{"benchmarks", "the module of benchmarks: vet, staticcheck, its tests, and that its documents are what the results generate", "mend benchmarks/, or run make bench-report; no time is asserted there", benchmarks},
-		{"monitoring", "dashboards, rules and alerts: what they are made of, and what a Prometheus that scrapes a cluster answers", "run make dashboards if they have drifted; else see which panel, rule or metric is named", monitoring},
+		{"monitoring", "dashboards, rules and alerts: what they are made of, and what a Prometheus that scrapes a cluster answers (after servers)", "run make dashboards if they have drifted; else see which panel, rule or metric is named", monitoring},
 		{"engine", "a Docker engine, with compose and buildx", "start Docker, or run as root on Debian; see what the message says", engine},
 		{"image", "the nodes' image, of docker-native/Dockerfile", "see what docker build says", image},
 		{"docker", "a cluster of containers: it comes up, grows, shrinks and loses a node under load", "see what the test says; the containers' last words are with it", cluster},

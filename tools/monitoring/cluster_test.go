@@ -32,6 +32,7 @@ func start(t *testing.T, name, program string, args ...string) *exec.Cmd {
 			cmd.Env = append(cmd.Env, e)
 		}
 	}
+	cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "AWS_REGION="+region)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -103,10 +104,11 @@ type cluster struct {
 	dir   string // with the secret, the token and the targets
 	addrs []string
 	nodes []*exec.Cmd
-	api   string
+	apis  []string // of the API server, and of the last node
 }
 
-func startCluster(t *testing.T) *cluster {
+// startCluster starts the cluster, which forwards its metrics to an emulator of CloudWatch.
+func startCluster(t *testing.T, cloudwatch string) *cluster {
 	t.Helper()
 	dir := t.TempDir()
 	binary := filepath.Join(dir, "geecache")
@@ -132,8 +134,8 @@ func startCluster(t *testing.T) *cluster {
 		}
 	}))
 	t.Cleanup(source.Close)
-	c := &cluster{dir: dir, addrs: freeAddrs(t, 4)}
-	c.api = c.addrs[3]
+	free := freeAddrs(t, 5)
+	c := &cluster{dir: dir, addrs: free[:4], apis: free[3:]}
 	peers := filepath.Join(dir, "peers")
 	if err := os.WriteFile(peers, []byte(strings.Join(c.addrs[:3], "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -142,12 +144,16 @@ func startCluster(t *testing.T) *cluster {
 		args := []string{
 			"node", "--listen", addr, "--cluster-id", clusterID, "--registry", "file:" + peers,
 			"--secret-file", filepath.Join(dir, "secret"), "--admin-token-file", filepath.Join(dir, "token"),
+			"--cloudwatch-endpoint", cloudwatch, "--cloudwatch-interval", "1s",
 			"--zone", []string{"a", "b", "a", "b"}[i], "--memory-limit", "512MiB", "--cache-bytes", "512KiB",
 		}
-		if addr == c.api {
+		if i == 3 {
 			args = append(args, "--role", "client")
 		} else {
 			args = append(args, "--source", source.URL+"/{key}")
+		}
+		if i == 2 {
+			args = append(args, "--api", "--api-listen", c.apis[1])
 		}
 		c.nodes = append(c.nodes, start(t, addr, binary, args...))
 	}
@@ -186,7 +192,7 @@ func (c *cluster) load(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	t.Cleanup(func() { stop(); wg.Wait() })
-	for range 8 {
+	for caller := range 8 {
 		wg.Go(func() {
 			pace := time.NewTicker(20 * time.Millisecond) // the machine has other things to do
 			defer pace.Stop()
@@ -200,7 +206,7 @@ func (c *cluster) load(t *testing.T) {
 				case i%2 == 0:
 					key = fmt.Sprintf("hot%d", i%8)
 				}
-				_, _, _ = get(ctx, "http://"+c.api+"/api?key="+key) // also while a node is dead
+				_, _, _ = get(ctx, "http://"+c.apis[caller%2]+"/api?key="+key) // also while a node is dead
 				<-pace.C
 			}
 		})

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -123,7 +124,11 @@ var variablesSet = strings.NewReplacer("$environment", ".*", "$cluster", cluster
 // TestLive runs a cluster under load, a Prometheus that keeps classic histograms and one
 // that keeps native ones.
 func TestLive(t *testing.T) {
-	c := startCluster(t)
+	emulator := os.Getenv("GEECACHE_TEST_MINISTACK")
+	if emulator == "" {
+		t.Fatal(`GEECACHE_TEST_MINISTACK is not set: eval "$(scripts/test-servers up)", or make step STEP="servers monitoring"`)
+	}
+	c := startCluster(t, emulator)
 	servers := []*server{startPrometheus(t, c, false), startPrometheus(t, c, true)}
 	c.load(t)
 
@@ -155,6 +160,11 @@ func TestLive(t *testing.T) {
 	for _, s := range servers {
 		t.Run(s.name, func(t *testing.T) { askAll(t, s) })
 	}
+	// A node that leaves hands over.
+	if err := c.nodes[1].Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	t.Run("CloudWatch", func(t *testing.T) { askCloudWatch(t, emulator) })
 }
 
 // askAll asks for the data of every panel and every recording rule. They have what

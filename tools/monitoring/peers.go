@@ -44,7 +44,8 @@ func peers() board {
 					{"sum by (peer) (rate(geecache_peer_client_failures_total{@C}[@R]))", "{{peer}}"},
 					{"sum(rate(geecache_peer_errors_total{@G}[@R]))", "keys"},
 					{"sum(rate(geecache_stand_in_requests_total{@G}[@R]))", "keys asked of stand-ins"}},
-				cloudwatch: perSecond("p", "geecache_peer_errors_total", "keys")},
+				cloudwatch: cat(perSecond("p", "geecache_peer_errors_total", "keys"),
+					perSecond("s", "geecache_stand_in_requests_total", "keys asked of stand-ins"))},
 			{title: "Requests around slow peers", what: "Peers that answer pings late; keys looked for elsewhere first, and found there; what the limit refused.", unit: "short",
 				prom: []query{
 					{"sum(geecache_peer_slow{@C})", "slow pairs"},

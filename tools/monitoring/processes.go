@@ -39,6 +39,14 @@ func processes() board {
 			{title: "Open files", what: "Of those that the system allows.", unit: "percentunit",
 				prom:       []query{{"process_open_fds{@C} / process_max_fds{@C}", "{{instance}}"}},
 				cloudwatch: []metric{stat("f", "process_open_fds", "Maximum", "most")}},
+		}}, {"Metrics themselves", []panel{
+			{title: "Forwarded to CloudWatch", what: "Metrics that CloudWatch has taken, and those that it did not. Absent without --cloudwatch-endpoint.", unit: "ops",
+				prom: []query{
+					{"sum(rate(geecache_cloudwatch_sent_total{@C}[@R]))", "sent"},
+					{"sum(rate(geecache_cloudwatch_dropped_total{@C}[@R]))", "dropped"},
+					{"sum(rate(geecache_cloudwatch_failures_total{@C}[@R]))", "requests that failed"}}},
+			{title: "Waiting for CloudWatch", what: "Metrics that are not sent yet: an hour of them are kept.", unit: "short",
+				prom: []query{{"sum by (instance) (geecache_cloudwatch_waiting{@C})", "{{instance}}"}}},
 		}}},
 	}
 }
