@@ -85,7 +85,11 @@ func newRegistry(t *testing.T, id string) (*prometheus.Registry, *Collector, gee
 		return Registry{Kind: "dns", ViewAge: time.Second, Members: 3, Kept: 1, Refused: 2, Errors: 4}
 	})
 	c.WatchForwarding(func() Forwarding { return Forwarding{Sent: 900, Dropped: 5, Failures: 6, Waiting: 7} })
-	c.WatchSnapshots(func() Snapshots { return Snapshots{Kind: "s3", Age: time.Second, Torn: 5} })
+	c.WatchSnapshots(func() Snapshots {
+		s, next := Snapshots{Kind: "s3", Age: time.Second}, int64(5)
+		fill(reflect.ValueOf(&s).Elem(), &next)
+		return s
+	})
 	c.ObserveMiss("scores", time.Millisecond)
 	c.ObserveLoad("scores", 50*time.Millisecond, nil)
 	c.ObserveServed("scores", "http", time.Microsecond, geecache.CodeOK)

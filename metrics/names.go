@@ -112,7 +112,7 @@ func unitOf(name string) string {
 // merged are the labels that CloudWatch does without: their samples are added up
 // if they count, and are the values of one metric if they do not. Whoever needs a
 // figure for each peer has Prometheus.
-var merged = []string{"peer", "protocol", "registry", "zone", "peer_zone", "cluster", "id", "role", "version", "epoch"}
+var merged = []string{"peer", "protocol", "registry", "storage", "zone", "peer_zone", "cluster", "id", "role", "version", "epoch"}
 
 // keptLabels returns a family's labels that are dimensions.
 func keptLabels(f Family) []string {
