@@ -23,6 +23,7 @@ locals {
   flow_logs      = var.flow_logs && !local.lab
   monthly_budget = local.lab ? 0 : var.monthly_budget
   database       = var.database && !local.lab
+  metrics        = var.cloudwatch_metrics && !local.lab
   insights       = var.container_insights && !local.lab
   node_size      = local.lab ? { cpu = 256, memory = 512 } : var.node_size
   api_size       = local.lab ? { cpu = 256, memory = 512 } : var.api_size
@@ -39,6 +40,7 @@ locals {
   registry = local.cloud_map ? "cloudmap://${module.cluster.namespace}/${local.node_service}?region=${var.region}&register=false" : "ecs://${var.name}/${local.node_service}?region=${var.region}"
 
   node_environment = merge(
+    var.snapshots ? { GEECACHE_SNAPSHOT = "s3://${module.snapshots[0].bucket}/${var.name}?region=${var.region}" } : {},
     local.database && var.source_url == "" ? module.database[0].environment : {},
     var.source_url == "" ? {} : { GEECACHE_SOURCE = var.source_url },
     var.source_query == "" ? {} : { GEECACHE_QUERY = var.source_query },
@@ -181,6 +183,7 @@ locals {
     GEECACHE_LOG_FORMAT = "json"
     # Shorter than ECS's patience, so that a node ends by itself.
     GEECACHE_DRAIN_TIMEOUT = "${var.stop_timeout - 15}s"
+    GEECACHE_EMF           = tostring(local.metrics)
     AWS_REGION             = var.region
   }
 
@@ -218,7 +221,7 @@ module "nodes" {
   registered        = local.cloud_map
   registry_arn      = module.cluster.registry_arn
   scale_in          = var.node_scale_in
-  evictions         = { enabled = true, target = var.evictions_target, cluster = var.name }
+  evictions         = { enabled = local.metrics, target = var.evictions_target, cluster = var.name }
 
   environment = merge(local.common_environment, { GEECACHE_LISTEN = "0.0.0.0:${local.node_port}" }, local.node_environment)
   secrets = merge(
@@ -267,6 +270,7 @@ module "observability" {
   services       = { node = local.node_service, api = local.api_service }
   node_count     = var.node_count
   insights       = local.insights
+  metrics        = local.metrics
   balancer       = module.balancer.arn_suffix
   target_group   = module.balancer.target_group_arn_suffix
   has_database   = local.database

@@ -249,6 +249,12 @@ variable "container_insights" {
   default     = true
 }
 
+variable "cloudwatch_metrics" {
+  description = "Nodes and API servers send their metrics to CloudWatch, through their logs. Alarms and scaling by evictions need it. Each has its price, some hundreds in all: deploy.sh says it."
+  type        = bool
+  default     = true
+}
+
 variable "log_retention_days" {
   description = "How long CloudWatch keeps logs."
   type        = number

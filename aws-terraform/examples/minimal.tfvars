@@ -5,6 +5,7 @@ node_count_max     = 2
 egress             = "public"
 auto_scaling       = false
 container_insights = false
+cloudwatch_metrics = false
 alarms             = false
 snapshots          = false
 log_retention_days = 1

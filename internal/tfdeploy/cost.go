@@ -26,9 +26,10 @@ const insightsMetrics = 60
 const pollsPerMonth = 1.3
 
 // Estimate returns what a deployment costs by the hour, before traffic: what is
-// charged for requests, transferred bytes and logs is not known in a plan.
-func Estimate(p *Plan, t prices.Table) []Line {
-	e := &estimate{plan: p, table: t}
+// charged for requests, transferred bytes and logs is not known in a plan. metrics
+// returns how many metrics so many processes have in CloudWatch.
+func Estimate(p *Plan, t prices.Table, metrics func(processes int) int) []Line {
+	e := &estimate{plan: p, table: t, metrics: metrics}
 	e.tasks()
 	e.network()
 	e.rest()
@@ -39,6 +40,8 @@ type estimate struct {
 	plan  *Plan
 	table prices.Table
 	lines []Line
+
+	metrics func(processes int) int
 }
 
 func (e *estimate) add(what string, count, dollars float64) {
@@ -78,6 +81,9 @@ func (e *estimate) tasks() {
 		}
 	}
 	e.add("public addresses of tasks", addresses, addresses*e.table.Of(prices.PublicIPv4))
+	if v := e.plan.Variables; v["cloudwatch_metrics"] == true && v["learner_lab"] != true {
+		e.monthly("metrics of GeeCache, about (cloudwatch_metrics)", float64(e.metrics(int(all))), prices.MetricMonth)
+	}
 	if len(e.plan.of("aws_service_discovery_service")) > 0 {
 		e.monthly("million lookups a month in Cloud Map", all*pollsPerMonth, prices.CloudMapCalls)
 	}

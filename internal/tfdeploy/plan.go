@@ -58,6 +58,7 @@ func (r Resource) blocks(name string) []map[string]any {
 type Plan struct {
 	Resources []Resource // managed ones, of all modules
 	Creates   map[string]bool
+	Variables map[string]any // of the root module; of a plan alone
 }
 
 type module struct {
@@ -74,7 +75,8 @@ func Read(r io.Reader) (*Plan, error) {
 		State *struct {
 			Root module `json:"root_module"`
 		} `json:"values"`
-		Changes []struct {
+		Variables map[string]struct{ Value any } `json:"variables"`
+		Changes   []struct {
 			Address string `json:"address"`
 			Change  struct {
 				Actions []string `json:"actions"`
@@ -92,6 +94,10 @@ func Read(r io.Reader) (*Plan, error) {
 		p.add(shown.State.Root)
 	default:
 		return nil, errors.New("there are neither planned values nor a state: give the output of terraform show -json")
+	}
+	p.Variables = make(map[string]any)
+	for name, v := range shown.Variables {
+		p.Variables[name] = v.Value
 	}
 	for _, c := range shown.Changes {
 		if len(c.Change.Actions) == 1 && c.Change.Actions[0] == "create" {

@@ -183,18 +183,20 @@ func TestEstimate(t *testing.T) {
 		resource2("aws_nat_gateway", nil),
 		resource2("aws_db_instance", map[string]any{"instance_class": "db.x.large"}),
 	)
-	lines := Estimate(p, table)
+	p.Variables = map[string]any{"cloudwatch_metrics": true}
+	lines := Estimate(p, table, func(processes int) int { return 730 * processes })
 	got := make(map[string]float64)
 	for _, l := range lines {
 		got[l.What] = l.Dollars
 	}
 	each := 0.04048 + 2*0.004445
 	for what, want := range map[string]float64{
-		"tasks of n on demand":                        2 * each,
-		"tasks of n on Spot (its price moves)":        0.3 * each,
-		"public addresses of tasks":                   0.015,
-		"NAT gateways, with their addresses":          0.05,
-		"database db.x.large: its price is not known": 0,
+		"tasks of n on demand":                            2 * each,
+		"tasks of n on Spot (its price moves)":            0.3 * each,
+		"metrics of GeeCache, about (cloudwatch_metrics)": 3 * 0.30,
+		"public addresses of tasks":                       0.015,
+		"NAT gateways, with their addresses":              0.05,
+		"database db.x.large: its price is not known":     0,
 	} {
 		if d, ok := got[what]; !ok || d-want > 1e-9 || want-d > 1e-9 {
 			t.Errorf("%s: %v, want %v; there are %v", what, d, want, slices.Sorted(maps.Keys(got)))

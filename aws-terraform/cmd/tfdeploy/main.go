@@ -112,7 +112,23 @@ func cost(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error
 		_, err = fmt.Fprintf(out, "No estimate: %v.\n", err)
 		return err
 	}
-	return tfdeploy.Print(out, tfdeploy.Estimate(p, t), *region)
+	return tfdeploy.Print(out, tfdeploy.Estimate(p, t, cloudWatchMetrics), *region)
+}
+
+// cloudWatchMetrics returns how many metrics so many processes have in CloudWatch: those
+// of the cluster, and those that each process has. A label counts as one.
+func cloudWatchMetrics(processes int) int {
+	n := 0
+	for _, m := range metrics.CloudWatchMetrics() {
+		for _, set := range m.Dimensions {
+			if slices.Contains(set, "node") {
+				n += processes
+			} else {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 func adopt(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error {

@@ -167,7 +167,7 @@ resource "aws_sns_topic_subscription" "email" {
 }
 
 resource "aws_cloudwatch_metric_alarm" "main" {
-  for_each = var.alarms ? local.alarms : {}
+  for_each = { for name, a in local.alarms : name => a if var.alarms && (a.namespace != "GeeCache" || var.metrics) }
 
   alarm_name          = "${var.name}-${each.key}"
   alarm_description   = each.value.description

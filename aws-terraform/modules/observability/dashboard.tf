@@ -27,7 +27,7 @@ locals {
         for role, service in var.services : ["AWS/ECS", "MemoryUtilization", "ClusterName", var.cluster, "ServiceName", service]
       ] },
     ],
-    [for title, p in local.loads : { title = title, stat = p.statistic, metrics = [for m in p.metrics : ["GeeCache", m, "cluster", var.name]] }],
+    [for title, p in local.loads : { title = title, stat = p.statistic, metrics = [for m in p.metrics : ["GeeCache", m, "cluster", var.name]] } if var.metrics],
     var.insights ? [{ title = "Tasks", stat = "Average", metrics = [
       for role, service in var.services : ["ECS/ContainerInsights", "RunningTaskCount", "ClusterName", var.cluster, "ServiceName", service]
     ] }] : [],
