@@ -87,7 +87,8 @@ type writer struct {
 
 // newEncoder returns an encoder for writers, one after another.
 func newEncoder() (*zstd.Encoder, error) {
-	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+	return zstd.NewWriter(nil, zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false),
+		zstd.WithAllLitEntropyCompression(true)) // else digits in which nothing repeats stay as they are
 }
 
 func newWriter(encoder *zstd.Encoder, h Header) (*writer, error) {

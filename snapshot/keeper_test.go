@@ -170,7 +170,7 @@ func TestSuccessorHasItAgain(t *testing.T) {
 		t.Fatalf("%d parts", n)
 	}
 	after := newNode(t, "after", geecache.GroupConfig{})
-	k, log := newKeeper(t, Config{Node: after, Storage: m})
+	k, log := newKeeper(t, Config{Node: after, Storage: m, LoadTime: time.Hour})
 	k.load(t.Context())
 	got, want := entries(after), entries(before)
 	for key, e := range want {
@@ -305,7 +305,9 @@ func TestChoose(t *testing.T) {
 	epoch, other := n.Stats().Epoch, "00000000000000ff"
 	for what, tt := range map[string]struct{ there, want []string }{
 		"nothing":       {},
-		"hottest first": {[]string{"a 5 0", "a 5 1 last", "b 3 0", "b 3 1", "b 3 2 last"}, []string{"b 3 0", "a 5 0", "b 3 1", "a 5 1 last", "b 3 2 last"}},
+		"hottest first": {[]string{"a 5 0", "a 5 1 last", "b 3 0", "b 3 1", "b 3 2 last", "x 2 0 last"}, []string{"x 2 0 last", "b 3 0", "a 5 0", "b 3 1", "a 5 1 last", "b 3 2 last"}},
+		"newest first":  {[]string{"a 5 0 last", "b 3 0", "b 3 1 last"}, []string{"b 3 0", "b 3 1 last", "a 5 0 last"}},
+		"gone by then":  {[]string{"a 20 0 last", "b 4 0 last", "c 19 0 last"}, []string{"b 4 0 last", "c 19 0 last"}},
 		"the newest":    {[]string{"a 5 0 last", "a 3 0 last", "a 4 0 last"}, []string{"a 3 0 last"}},
 		"the whole one": {[]string{"a 5 0 last", "a 3 0", "a 3 1"}, []string{"a 5 0 last"}},
 		"none is whole": {[]string{"a 5 0", "a 3 0", "a 3 1"}, []string{"a 3 0", "a 3 1"}},

@@ -24,6 +24,8 @@ const (
 	settleMost = 2 * time.Second
 	settleLook = 20 * time.Millisecond
 
+	goneAfter = 3 // intervals without another snapshot
+
 	fullPercent = 90 // of a group's budget: then it gets no more
 )
 
@@ -117,49 +119,84 @@ func (k *Keeper) list(ctx context.Context) ([]partName, error) {
 	return parts, nil
 }
 
-// choose returns the parts to read, in order: of each node those of its newest snapshot
-// that is whole, or, if none is, of its newest; not of those that are too old. This
-// node's own is enough if it was written with the ring as it is now.
+// A candidate is a snapshot that may be read.
+type candidate struct {
+	node    string
+	written time.Time
+	parts   []partName
+	whole   bool
+}
+
+// choose returns the parts to read, in order. This node's own snapshot is enough if it
+// was written with the ring as it is now. Else those come first that are the newest, as
+// many as the ring has nodes: others are of nodes that had gone by then, as a rule, and
+// whose successors have saved since; of those that come first, the parts that were used most.
 func (k *Keeper) choose(parts []partName) []partName {
-	type snapshot struct {
-		parts []partName
-		whole bool
+	all := k.candidates(parts)
+	stats := k.cfg.Node.Stats()
+	for _, c := range all {
+		if c.node == k.self && c.whole && c.parts[0].epoch == stats.Epoch {
+			all = []*candidate{c}
+			break
+		}
 	}
-	byNode := make(map[string]map[time.Time]*snapshot)
+	slices.SortFunc(all, func(a, b *candidate) int {
+		return cmp.Or(b.written.Compare(a.written), strings.Compare(a.node, b.node))
+	})
+	nodes := 0
+	for _, p := range stats.Peers {
+		if p.Role != geecache.RoleClient {
+			nodes++
+		}
+	}
+	first := min(max(nodes, 1), len(all))
+	return append(inTurn(all[:first]), inTurn(all[first:])...)
+}
+
+// inTurn returns the parts of snapshots: the first ones of all, then the second ones.
+func inTurn(all []*candidate) (parts []partName) {
+	for _, c := range all {
+		parts = append(parts, c.parts...)
+	}
+	slices.SortStableFunc(parts, func(a, b partName) int { return cmp.Compare(a.part, b.part) })
+	return parts
+}
+
+// candidates returns of each node the newest snapshot that is whole, or, if none is, the
+// newest. Those are left out that are too old, and those whose node saved no other one
+// while others saved theirs again: it had gone.
+func (k *Keeper) candidates(parts []partName) (all []*candidate) {
+	byNode := make(map[string]map[time.Time]*candidate)
+	var newest time.Time
 	for _, p := range parts {
 		if k.cfg.Now().Sub(p.written) > k.cfg.MaxAge {
 			continue
 		}
 		if byNode[p.node] == nil {
-			byNode[p.node] = make(map[time.Time]*snapshot)
+			byNode[p.node] = make(map[time.Time]*candidate)
 		}
-		s := byNode[p.node][p.written]
-		if s == nil {
-			s = new(snapshot)
-			byNode[p.node][p.written] = s
+		c := byNode[p.node][p.written]
+		if c == nil {
+			c = &candidate{node: p.node, written: p.written}
+			byNode[p.node][p.written] = c
 		}
-		s.parts, s.whole = append(s.parts, p), s.whole || p.last
+		c.parts, c.whole = append(c.parts, p), c.whole || p.last
+		if p.written.After(newest) {
+			newest = p.written
+		}
 	}
-	epoch := k.cfg.Node.Stats().Epoch
-	var chosen []partName
-	for node, all := range byNode {
-		var best *snapshot
-		var written time.Time
-		for at, s := range all {
-			if best == nil || s.whole && !best.whole || s.whole == best.whole && at.After(written) {
-				best, written = s, at
+	for _, ofNode := range byNode {
+		var best *candidate
+		for _, c := range ofNode {
+			if best == nil || c.whole && !best.whole || c.whole == best.whole && c.written.After(best.written) {
+				best = c
 			}
 		}
-		if node == k.self && best.whole && best.parts[0].epoch == epoch {
-			chosen = best.parts
-			break
+		if newest.Sub(best.written) <= goneAfter*k.cfg.Interval {
+			all = append(all, best)
 		}
-		chosen = append(chosen, best.parts...)
 	}
-	slices.SortFunc(chosen, func(a, b partName) int {
-		return cmp.Or(cmp.Compare(a.part, b.part), b.written.Compare(a.written), strings.Compare(a.node, b.node))
-	})
-	return chosen
+	return all
 }
 
 // run reads the parts, several at a time.
