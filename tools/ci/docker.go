@@ -76,6 +76,9 @@ const composeFile = "docker-native/docker-compose.yml"
 
 // cluster brings up the cluster of containers, and changes it under load.
 func cluster(ctx context.Context, w *workspace) error {
+	if err := install(ctx, w); err != nil { // what stand-ins are made of
+		return err
+	}
 	if err := image(ctx, w); err != nil {
 		return err
 	}
