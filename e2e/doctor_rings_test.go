@@ -115,9 +115,7 @@ func TestDoctorBeforeTheStart(t *testing.T) {
 	t.Parallel()
 	addrs := []string{freeAddr(t), freeAddr(t), freeAddr(t)}
 	peers := strings.Join(addrs, ",")
-	for _, addr := range addrs[:2] {
-		startNode(t, addr, "--peers", peers).awaitConnected(t, 2)
-	}
+	connectAll(t, []*process{startNode(t, addrs[0], "--peers", peers), startNode(t, addrs[1], "--peers", peers)})
 	healthy(t, "--listen", addrs[2], "--peers", peers)
 	ill(t, "port", addrs[2], "refused", "--listen", addrs[0], "--peers", peers)
 }

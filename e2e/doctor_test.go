@@ -217,6 +217,7 @@ func TestDoctorFindsStrangers(t *testing.T) {
 	}, nil)
 	eventually(t, "two of three", func() error { return others[0].sees(other[2]) })
 	eventually(t, "two of three", func() error { return others[2].sees(other[0]) })
+	eventually(t, "the third listens", func() error { _, _, err := get(others[1].url("/healthz")); return err })
 	ill(t, "cluster ID", other[1], "another cluster", "--addr", other[0])
 }
 
