@@ -291,6 +291,9 @@ func (m *member) stats() PeerStats {
 		if st.lastErr != nil {
 			s.LastError = errorText(st.lastErr)
 		}
+		if st.remote != (hello{}) {
+			s.Epoch = epochText(st.remote.Epoch)
+		}
 	}
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/signal"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/geecache/geecache/internal/loadgen"
+	"github.com/geecache/geecache/internal/trust"
 )
 
 // loadFlags are the flags of `geecache load` that are not fields of a
@@ -31,6 +33,7 @@ type loadFlags struct {
 	bench      string
 	quiet      bool
 	secretFile string
+	tokenFile  string
 	caFile     string
 	certFile   string
 	certKey    string
@@ -114,6 +117,7 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	flags.Int64Var(&f.maxErrors, "max-errors", 0, "failures that are put up with")
 	flags.StringArrayVar(&f.headers, "header", nil, "header to send, as 'Name: value'; repeat it for several")
 	flags.StringVar(&f.secretFile, "secret-file", "", "file of the cluster's secret, if it has one, for targets of the peer protocol (or: "+secretEnv+")")
+	flags.StringVar(&f.tokenFile, "api-token-file", "", "file of the token that the API asks for, for targets of the API")
 	flags.StringVar(&f.caFile, "tls-ca", "", "file of the authority that signed the targets' certificates")
 	flags.StringVar(&f.certFile, "tls-cert", "", "file of the certificate to show to targets")
 	flags.StringVar(&f.certKey, "tls-key", "", "file of that certificate's key")
@@ -203,6 +207,13 @@ func (f *loadFlags) complete() error {
 	}
 	if f.cfg.HTTP.Secrets, err = (&trustFlags{secretFile: f.secretFile}).clientSecrets(); err != nil {
 		return err
+	}
+	if f.tokenFile != "" {
+		tokens, err := trust.OpenSecrets("--api-token-file", f.tokenFile, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		f.cfg.HTTP.APIToken = tokens()[0]
 	}
 	f.cfg.HTTP.TLS, err = loadTLS(f.caFile, f.certFile, f.certKey)
 	return err
