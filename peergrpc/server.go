@@ -217,7 +217,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			err = ctx.Err()
+			select {
+			case <-done: // before ctx ended, or at the same time
+			default:
+				err = ctx.Err()
+			}
 		}
 	}
 	s.Close()

@@ -1,9 +1,18 @@
 package node
 
 import (
+	"bytes"
+	"context"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"sync/atomic"
 	"testing"
+
+	"github.com/geecache/geecache/internal/registries"
+	"github.com/geecache/geecache/registry"
+	"github.com/geecache/geecache/registry/static"
 )
 
 // A list says the weights of all: that of each process itself too.
@@ -23,5 +32,65 @@ func TestWeightsInAListMakeOneRing(t *testing.T) {
 	}
 	if epochs[0] != epochs[1] {
 		t.Errorf("the rings differ: %v", epochs)
+	}
+}
+
+// A stop without a fault warns of nothing, though the registry then names nobody.
+func TestAStopWarnsOfNothing(t *testing.T) {
+	var log bytes.Buffer
+	p, err := Start(t.Context(), Config{
+		Listen: "127.0.0.1:0", Registry: "gossip:?listen=127.0.0.1:0",
+		Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for !p.found.status().Registered {
+		if t.Context().Err() != nil {
+			t.Fatal("it does not register")
+		}
+	}
+	if err := p.Stop(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if text := log.String(); strings.Contains(text, "level=WARN") || strings.Contains(text, "level=ERROR") {
+		t.Errorf("the log has warnings:\n%s", text)
+	}
+}
+
+// slowRegistrar is one that takes a while to notice that nobody waits for it.
+type slowRegistrar struct {
+	asked chan struct{}
+	done  atomic.Bool
+}
+
+func (r *slowRegistrar) Register(ctx context.Context, _ registry.Member) error {
+	close(r.asked)
+	<-ctx.Done()
+	for range 100 {
+		// What it still does, it does with what is closed next.
+		_, _ = os.ReadDir(os.TempDir())
+	}
+	r.done.Store(true)
+	return ctx.Err()
+}
+
+func (r *slowRegistrar) Leave(context.Context) error { return nil }
+
+func TestTheRegistryIsClosedAfterAllThatUsesIt(t *testing.T) {
+	list, err := static.New(static.Config{Members: static.Peers(start(t, Config{}).Node().Stats().Peers[0].Peer)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	slow := &slowRegistrar{asked: make(chan struct{})}
+	d := follow(t.Context(), &registries.Registry{Kind: "slow", Discoverer: list, Registrar: slow, Exact: true},
+		start(t, Config{}).Node(), slog.New(slog.DiscardHandler))
+	d.register()
+	<-slow.asked
+	if err := d.close(); err != nil {
+		t.Error(err)
+	}
+	if !slow.done.Load() {
+		t.Error("an attempt to register is still under way")
 	}
 }
