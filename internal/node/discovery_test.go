@@ -3,12 +3,14 @@ package node
 import (
 	"bytes"
 	"context"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/geecache/geecache/internal/registries"
 	"github.com/geecache/geecache/registry"
@@ -35,26 +37,52 @@ func TestWeightsInAListMakeOneRing(t *testing.T) {
 	}
 }
 
-// A stop without a fault warns of nothing, though the registry then names nobody.
-func TestAStopWarnsOfNothing(t *testing.T) {
-	var log bytes.Buffer
-	p, err := Start(t.Context(), Config{
-		Listen: "127.0.0.1:0", Registry: "gossip:?listen=127.0.0.1:0",
-		Logger: slog.New(slog.NewTextHandler(&log, nil)),
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for !p.found.status().Registered {
-		if t.Context().Err() != nil {
-			t.Fatal("it does not register")
+// A lonely registry names its one member until that leaves.
+type lonely struct {
+	one        []registry.Member
+	left, seen chan struct{}
+}
+
+func (l *lonely) Watch(ctx context.Context) iter.Seq2[[]registry.Member, error] {
+	return func(yield func([]registry.Member, error) bool) {
+		defer close(l.seen)
+		if !yield(l.one, nil) {
+			return
+		}
+		<-l.left
+		if ctx.Err() == nil {
+			yield(nil, nil)
+			<-ctx.Done()
 		}
 	}
-	if err := p.Stop(t.Context()); err != nil {
+}
+
+func (l *lonely) Register(context.Context, registry.Member) error { return nil }
+
+func (l *lonely) Leave(ctx context.Context) error {
+	close(l.left)
+	select {
+	case <-l.seen:
+	case <-ctx.Done():
+	}
+	return nil
+}
+
+// What a registry says once the node has left it is nothing to warn of.
+func TestLeavingWarnsOfNothing(t *testing.T) {
+	node := start(t, Config{}).Node()
+	l := &lonely{static.Peers(node.Stats().Peers[0].Peer), make(chan struct{}), make(chan struct{})}
+	var log bytes.Buffer
+	d := follow(t.Context(), &registries.Registry{Kind: "lonely", Discoverer: l, Registrar: l}, node, slog.New(slog.NewTextHandler(&log, nil)))
+	d.register()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	d.leave(ctx)
+	if err := d.close(); err != nil {
 		t.Error(err)
 	}
-	if text := log.String(); strings.Contains(text, "level=WARN") || strings.Contains(text, "level=ERROR") {
-		t.Errorf("the log has warnings:\n%s", text)
+	if strings.Contains(log.String(), "level=WARN") {
+		t.Errorf("the log has warnings:\n%s", &log)
 	}
 }
 
