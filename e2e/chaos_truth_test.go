@@ -213,6 +213,9 @@ type recorder struct {
 func (r *recorder) ask(ctx context.Context, key string) error {
 	api := r.apis[int(r.turn.Add(1))%len(r.apis)]
 	began := time.Since(r.truth.began)
+	r.mu.Lock()
+	mayFail := r.mayFail // while it waits, this may change
+	r.mu.Unlock()
 	resp, body, err := r.get(ctx, api+"/api?group=scores&key="+url.QueryEscape(key))
 	took := time.Since(r.truth.began) - began
 	if ctx.Err() == context.Canceled {
@@ -227,7 +230,7 @@ func (r *recorder) ask(ctx context.Context, key string) error {
 	}
 	code := resp.Header.Get("Geecache-Error")
 	if resp.StatusCode != http.StatusOK {
-		if code != "" && r.mayFail != nil && r.mayFail(key) {
+		if code != "" && mayFail != nil && mayFail(key) {
 			r.told++
 			return nil
 		}

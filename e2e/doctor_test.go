@@ -135,7 +135,7 @@ func TestDoctorOfPeers(t *testing.T) {
 	own := []string{"--listen", addrs[2], "--peers", peers}
 	healthy(t, "--addr", addrs[0])
 	healthy(t, own...)
-	healthy(t, "--listen", freeAddr(t), "--peers", peers) // one that does not run yet
+	healthy(t, "--role", "client", "--listen", freeAddr(t), "--peers", peers) // one that does not run yet
 
 	ill(t, "source", "postgres://127.0.0.1:1/db", "refused", append(own, "--source", "postgres://user@127.0.0.1:1/db?sslmode=disable", "--query", "select 1 where $1 = ''")...)
 	if status, _ := examine(t, []string{geecache}, "--addr", freeAddr(t)); status != 1 {
@@ -217,6 +217,7 @@ func TestDoctorFindsStrangers(t *testing.T) {
 	}, nil)
 	eventually(t, "two of three", func() error { return others[0].sees(other[2]) })
 	eventually(t, "two of three", func() error { return others[2].sees(other[0]) })
+	eventually(t, "the third listens", func() error { _, _, err := get(others[1].url("/healthz")); return err })
 	ill(t, "cluster ID", other[1], "another cluster", "--addr", other[0])
 }
 
@@ -267,6 +268,7 @@ func TestDoctorFindsBadCertificates(t *testing.T) {
 	ill(t, "credentials", addrs[1], "has expired", append(tlsArgs(dir, "short"), "--listen", addrs[1])...)
 
 	ill(t, "certificate", addrs[1], "for other names", append(tlsArgs(dir, "other"), "--listen", addrs[1])...)
+	ill(t, "certificate", addrs[0], "a client's certificate", "--addr", addrs[0], "--tls-ca", file("ca.pem"))
 	alone := freeAddr(t)
 	startNode(t, alone, tlsArgs(dir, "other")...)
 	eventually(t, "TLS", func() error { return exec.Command(geecache, "health", "--addr", "https://"+alone).Run() })
@@ -335,6 +337,7 @@ func TestDoctorFindsBudgetsAboveTheMemory(t *testing.T) {
 		t.Errorf("status %d: %+v", status, r)
 	}
 	illAs(t, program, "memory", listen, "the caches may take", "--listen", listen, "--cache-bytes", "1GiB")
+	ill(t, "memory", listen, "--memory-limit is 64", "--listen", listen, "--memory-limit", "64MiB", "--cache-bytes", "1GiB") // in no group
 	illAs(t, program, "memory", listen, "--memory-limit is", "--listen", listen, "--memory-limit", "1GiB")
 }
 
@@ -428,6 +431,8 @@ func TestDoctorOfAGossip(t *testing.T) {
 		}
 	}
 	secret := []string{"--secret-file", filepath.Join(dir, "right")}
+	healthy(t, append(secret, "--listen", freeAddr(t), "--registry", "gossip:")...) // the first one, before its start
+	healthy(t, append(secret, "--listen", freeAddr(t), "--registry", "gossip:?listen="+freeAddr(t))...)
 	seed, own := freeAddr(t), freeAddr(t)
 	urls := []string{"gossip:?listen=" + seed, "gossip://" + seed + "?listen=" + own}
 	addrs := []string{freeAddr(t), freeAddr(t)}

@@ -1,6 +1,7 @@
 package geecache
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -80,7 +81,7 @@ func (s *testSource) askedBy(key string) []string {
 type memNet struct {
 	mu      sync.Mutex
 	nodes   map[string]*Node
-	fail    map[string]error                             // what asking the node ends with
+	fail    map[string]error                             // what asking the node ends with; by "n0>n1" if n0 asks
 	hook    func(to string, req *PeerRequest) *PeerReply // answers in a node's place, if it is not nil
 	asked   map[string]int                               // requests sent to the node
 	modes   map[Mode]int
@@ -104,19 +105,20 @@ func (m *memNet) askedOf(node string) int {
 }
 
 // New implements Transport.
-func (m *memNet) New(_, peer Peer, addr string) (PeerClient, error) {
-	return &memClient{net: m, addr: addr}, nil
+func (m *memNet) New(self, peer Peer, addr string) (PeerClient, error) {
+	return &memClient{net: m, from: self.ID, addr: addr}, nil
 }
 
 type memClient struct {
 	net  *memNet
+	from string
 	addr string
 }
 
 func (c *memClient) Get(ctx context.Context, req *PeerRequest) (PeerReply, error) {
 	m := c.net
 	m.mu.Lock()
-	n, err, hook := m.nodes[c.addr], m.fail[c.addr], m.hook
+	n, err, hook := m.nodes[c.addr], cmp.Or(m.fail[c.addr], m.fail[c.from+">"+c.addr]), m.hook
 	m.asked[c.addr]++
 	m.modes[req.Mode]++
 	m.mu.Unlock()

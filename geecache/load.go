@@ -230,6 +230,8 @@ func (p *placement) whoMayHave(to []*member, hash uint64, now int64, mode Mode) 
 		return p.previousOwners(to, hash, now)
 	case mode == ModeOwner && p.handingOver(now) || owner.stream != nil && owner.stream.State() == peerDraining:
 		return append(to, owner)
+	case mode == ModeStandIn && !owner.inTrouble() && owner.doubt.lasts(now):
+		return append(to, owner)
 	}
 	return to
 }

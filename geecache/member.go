@@ -35,6 +35,8 @@ type member struct {
 	fast atomic.Bool
 	slow atomic.Bool // it answers much later than others do
 
+	doubt doubt // of others
+
 	mu     sync.Mutex // guards up, closed
 	up     bool       // connected, or without a connection of its own
 	closed bool       // the breaker is
@@ -111,6 +113,29 @@ func (m *member) usable() bool {
 // and has not gone.
 func (m *member) remembers() bool {
 	return m.marked && m.client != nil && (m.state() == peerUp || m.stream != nil && m.stream.remembering() != nil)
+}
+
+// A doubt is that other nodes find a member in trouble, and ask its stand-ins, while
+// this one does not.
+type doubt struct{ since, last atomic.Int64 } // of the node's clock
+
+const (
+	// doubtFor is how long this node believes the others. A member that is really in
+	// trouble has shown it by then here, too.
+	doubtFor = settleWithin
+
+	// doubtEnds is how long nobody says so until a doubt is over.
+	doubtEnds = 30 * time.Second
+)
+
+// lasts reports, each time that another node says so, whether the doubt has lasted
+// for so long that the member is taken to be well.
+func (d *doubt) lasts(now int64) bool {
+	now = max(now, 1) // 0 is never
+	if last := d.last.Swap(now); last == 0 || now-last > int64(doubtEnds) {
+		d.since.Store(now)
+	}
+	return now-d.since.Load() >= int64(doubtFor)
 }
 
 // inTrouble reports whether the member was in trouble, or slow, when it was last
@@ -290,6 +315,9 @@ func (m *member) stats() PeerStats {
 		s.Requests, s.InFlight = s.Requests+st.fetches, st.inFlight
 		if st.lastErr != nil {
 			s.LastError = errorText(st.lastErr)
+		}
+		if st.remote != (hello{}) {
+			s.Epoch = epochText(st.remote.Epoch)
 		}
 	}
 	return s

@@ -107,6 +107,27 @@ func TestRule7StandInKeepsUntilTheOwnerAnswersAgain(t *testing.T) {
 	})
 }
 
+// One node cannot reach the owner, and its stand-in can.
+func TestRule7StandInOfAnOwnerThatOthersReach(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := newTestCluster(t, 0, GroupConfig{})
+		defer c.close()
+		for _, self := range memPeers(3) {
+			cfg := c.config(self, memPeers(3))
+			cfg.Handover = 0 // the default
+			c.addConfig(cfg)
+		}
+		key := c.keyOwnedBy("n1", "n2")
+		mustGet(t, c.g(1), key)
+		c.net.setFail("n0>n1", fmt.Errorf("%w: gone", ErrPeerTrouble))
+		for range 20 { // the stand-in gives its copies back all the time
+			mustGet(t, c.g(0), key)
+			time.Sleep(defaultHotTTL + tick)
+		}
+		wantCount(t, "loads", fmt.Sprint(c.src.askedBy(key)), "[n1 n2]")
+	})
+}
+
 func TestRule7ThisNodeIsTheLastStandIn(t *testing.T) {
 	c := newTestCluster(t, 3, GroupConfig{})
 	defer c.close()

@@ -90,6 +90,10 @@ type PeerStats struct {
 	Protocol  string `json:"protocol"`
 	LastError string `json:"last_error,omitempty"`
 
+	// Epoch is that of the peer's view when it was last connected, 16 hexadecimal
+	// digits; empty if it has not been, or speaks another protocol than the stream.
+	Epoch string `json:"epoch,omitempty"`
+
 	Breaker string        `json:"breaker,omitempty"` // "closed", "half-open" or "open": what becomes of requests
 	Slow    bool          `json:"slow,omitempty"`    // it answers much later than others do
 	RTT     time.Duration `json:"rtt_ns,omitempty"`  // of a ping, as a rule; 0: not known

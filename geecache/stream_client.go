@@ -246,12 +246,13 @@ type streamClientStats struct {
 	fetches           int64 // requests sent by fetch
 	inFlight          int64 // all requests
 	lastErr           error // unless the peer is up: what is wrong with it
+	remote            hello // of the last connection
 }
 
 func (c *streamClient) stats() streamClientStats {
 	st := c.current.Load()
 	s := streamClientStats{
-		bytesIn: c.bytesIn.Load(), bytesOut: c.bytesOut.Load(), fetches: c.fetches.Load(), lastErr: st.err,
+		bytesIn: c.bytesIn.Load(), bytesOut: c.bytesOut.Load(), fetches: c.fetches.Load(), lastErr: st.err, remote: st.remote,
 	}
 	if cc := st.conn; cc != nil {
 		cc.w.mu.Lock()

@@ -109,7 +109,7 @@ func (c *streamClient) greet(conn net.Conn, br *bufio.Reader, secret string) (he
 		return hello{}, err
 	}
 	if resp.StatusCode != http.StatusSwitchingProtocols {
-		return hello{}, refusal(resp)
+		return hello{}, refusal(resp, self)
 	}
 	remote, err := c.readAnswer(resp.Header)
 	if err == nil && said != nil {
@@ -199,8 +199,9 @@ func (c *streamClient) checkAnswer(remote, self hello, proving bool) error {
 	return nil
 }
 
-// refusal turns an answer other than "switching protocols" into an error.
-func refusal(resp *http.Response) error {
+// refusal turns an answer other than "switching protocols" into an error of this side's,
+// self.
+func refusal(resp *http.Response, self hello) error {
 	defer resp.Body.Close()
 	name := resp.Header.Get(headerRefusal)
 	if name == "" {
@@ -217,7 +218,27 @@ func refusal(resp *http.Response) error {
 	}
 	if code == CodeRefused {
 		reason = strings.TrimPrefix(reason, ErrRefused.Error()+": ")
-		return refusedf(parseRefusal(resp.Header.Get(headerReason)), "%s", reason)
+		return turnRound(parseRefusal(resp.Header.Get(headerReason)), reason, resp.Header, self)
 	}
 	return fmt.Errorf("%w: %s", code.Err(), reason)
+}
+
+// turnRound returns a refusal as this side sees it. The other side has told it as seen from
+// there, where this one is the other one.
+func turnRound(why Refusal, reason string, header http.Header, self hello) error {
+	if remote, err := readHello(header); why == RefusedCluster && err == nil {
+		if err := checkCluster(self.Cluster, remote.Cluster); err != nil {
+			return err
+		}
+	}
+	switch reason {
+	case noSecretHere:
+		reason = noSecretThere
+	case noSecretThere:
+		reason = noSecretHere
+	case otherSecret: // is true on both sides
+	default:
+		reason = "the other side says: " + reason
+	}
+	return refusedf(why, "%s", reason)
 }

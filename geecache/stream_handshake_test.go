@@ -33,11 +33,11 @@ func TestRecycledAddressIsRefused(t *testing.T) {
 	}{
 		"same":             {plain, plain, Peer{ID: "server"}, nil, nil},
 		"known by address": {plain, plain, Peer{ID: "server:1", Addr: "server:1"}, nil, nil},
-		"other cluster":    {ours(func(h *hello) { h.Cluster = "theirs" }), plain, Peer{}, nil, []string{`"test"`, `"theirs"`}},
+		"other cluster":    {ours(func(h *hello) { h.Cluster = "theirs" }), plain, Peer{}, nil, []string{`this node is of cluster "test", the other one of "theirs"`}},
 		"other node":       {ours(func(h *hello) { h.ID = "stranger" }), plain, Peer{ID: "server"}, nil, []string{`"server"`, `"stranger"`}},
 		"previous minor":   {plain, ours(func(h *hello) { h.Version = "1.0" }), Peer{}, nil, nil},
 		"next minor":       {plain, ours(func(h *hello) { h.Version = "1.2" }), Peer{}, nil, nil},
-		"later minor":      {plain, ours(func(h *hello) { h.Version = "1.3" }), Peer{}, nil, []string{"1.1", "1.3"}},
+		"later minor":      {plain, ours(func(h *hello) { h.Version = "1.3" }), Peer{}, nil, []string{"the other side says: ", "1.1", "1.3"}},
 		"other major":      {plain, ours(func(h *hello) { h.Version = "2.1" }), Peer{}, nil, []string{"1.1", "2.1"}},
 		"no version":       {plain, ours(func(h *hello) { h.Version = "new" }), Peer{}, nil, []string{"1.1", "new"}},
 		"checked":          {plain, plain, Peer{}, errors.New("you are not known"), []string{"you are not known"}},

@@ -147,7 +147,7 @@ func (c *streamClient) prove(conn net.Conn, br *bufio.Reader, self hello, secret
 	}
 	t.serverNonce = resp.Header.Get(headerNonce)
 	if resp.StatusCode != http.StatusUnauthorized || t.serverNonce == "" {
-		return nil, nil, refusal(resp)
+		return nil, nil, refusal(resp, self)
 	}
 	if err := checkNonce(t.serverNonce); err != nil {
 		return nil, nil, fmt.Errorf("%w: %w", ErrRefused, err)

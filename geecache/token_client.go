@@ -197,7 +197,7 @@ func (c *Credentials) proveWith(secret string, exchange exchangeFunc) (nodeToken
 	challenge := resp.Header.Get(headerChallenge)
 	nonce, _, _ := strings.Cut(challenge, ".")
 	if resp.StatusCode != http.StatusUnauthorized || checkNonce(nonce) != nil {
-		return nodeToken{}, refusedToken(resp)
+		return nodeToken{}, refusedToken(resp, t.client)
 	}
 	_ = resp.Body.Close()
 	t.serverNonce = nonce
@@ -214,7 +214,7 @@ func (c *Credentials) proveWith(secret string, exchange exchangeFunc) (nodeToken
 	}
 	text := resp.Header.Get(headerToken)
 	if resp.StatusCode != http.StatusNoContent || text == "" {
-		return nodeToken{}, refusedToken(resp)
+		return nodeToken{}, refusedToken(resp, t.client)
 	}
 	_ = resp.Body.Close()
 	if t.server, err = readHello(resp.Header); err != nil {
@@ -239,9 +239,9 @@ func asked(resp *http.Response, err error) (*http.Response, error) {
 }
 
 // refusedToken turns an answer other than a token into an error.
-func refusedToken(resp *http.Response) error {
+func refusedToken(resp *http.Response, self hello) error {
 	if resp.Header.Get(headerRefusal) != "" {
-		return refusal(resp)
+		return refusal(resp, self)
 	}
 	_ = resp.Body.Close()
 	return refusedf(RefusedSecret, "the other side proves no secret, and answers HTTP %s: it is no node of this cluster, or has no secret", resp.Status)

@@ -25,6 +25,7 @@ type Source interface {
 type Collector struct {
 	node  atomic.Pointer[Source]
 	mem   atomic.Pointer[func() Memory]
+	cert  atomic.Pointer[func() time.Time]
 	reg   atomic.Pointer[func() Registry]
 	fwd   atomic.Pointer[func() Forwarding]
 	snaps atomic.Pointer[func() Snapshots]
@@ -74,6 +75,10 @@ type Memory struct {
 // WatchMemory collects what of returns, too, from now on. A process without a
 // limit does without.
 func (c *Collector) WatchMemory(of func() Memory) { c.mem.Store(&of) }
+
+// WatchCertificate collects when the process's certificate expires, which of returns,
+// from now on. A process without a certificate does without.
+func (c *Collector) WatchCertificate(of func() time.Time) { c.cert.Store(&of) }
 
 // A Registry says what is known through the registry that a process follows.
 type Registry struct {
@@ -189,6 +194,9 @@ func (c *Collector) Collect(out chan<- prometheus.Metric) {
 		m := (*of)()
 		s.gauge(memoryLimit, float64(m.LimitBytes))
 		s.count(memoryRefusedTotal, m.Refused)
+	}
+	if of := c.cert.Load(); of != nil {
+		s.gauge(certificateExpiry, float64((*of)().Unix()))
 	}
 	if of := c.reg.Load(); of != nil {
 		r := (*of)()

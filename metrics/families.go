@@ -82,6 +82,7 @@ func nodeFamilies() []Family {
 		{crossZoneBytesTotal, counter, "Bytes exchanged with nodes of another zone, by this node's zone, theirs, and the direction: received or sent.", []string{"zone", "peer_zone", "direction"}},
 		{memoryLimit, gauge, "Bytes of memory that the process may use; absent if nothing bounds it.", nil},
 		{memoryRefusedTotal, counter, "Loads and requests to the API that were refused because memory was nearly used up.", nil},
+		{certificateExpiry, gauge, "When the process's certificate expires, in Unix seconds; absent without one.", nil},
 		{registryViewAge, gauge, "Seconds since the registry confirmed the node's view; absent without a registry.", []string{"registry"}},
 		{registryMembers, gauge, "Members in the registry's last good answer.", []string{"registry"}},
 		{registryKept, gauge, "Members of the view that the registry does not name any more, and that can be reached.", []string{"registry"}},
@@ -174,6 +175,7 @@ const (
 	crossZoneBytesTotal    = "geecache_cross_zone_bytes_total"
 	memoryLimit            = "geecache_memory_limit_bytes"
 	memoryRefusedTotal     = "geecache_memory_refused_total"
+	certificateExpiry      = "geecache_certificate_expiry_timestamp_seconds"
 	registryViewAge        = "geecache_registry_view_age_seconds"
 	registryMembers        = "geecache_registry_members"
 	registryKept           = "geecache_registry_kept"

@@ -81,6 +81,7 @@ func newRegistry(t *testing.T, id string) (*prometheus.Registry, *Collector, gee
 		t.Fatal(err)
 	}
 	c.WatchMemory(func() Memory { return Memory{LimitBytes: 256 << 20, Refused: 3} })
+	c.WatchCertificate(func() time.Time { return time.Unix(1893456000, 0) })
 	c.WatchRegistry(func() Registry {
 		return Registry{Kind: "dns", ViewAge: time.Second, Members: 3, Kept: 1, Refused: 2, Errors: 4}
 	})

@@ -6,51 +6,54 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/url"
+	"strconv"
 	"sync"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/status"
+	"google.golang.org/grpc/tap"
 
 	"github.com/geecache/geecache/geecache"
 )
 
-// authorize fails if whoever asks may not be answered.
-func (s *Server) authorize(ctx context.Context) error {
+// authorize fails if whoever asks may not be answered. It is asked before anything is
+// read but the header: who has no credentials must not make the server hold a message.
+func (s *Server) authorize(authorization string, state *tls.ConnectionState) error {
 	if s.opts.Authorize == nil {
 		return nil
 	}
+	return s.opts.Authorize(authorization, state != nil && len(state.VerifiedChains) > 0)
+}
+
+// tap authorizes what comes through a listener of the server's own.
+func (s *Server) tap(ctx context.Context, info *tap.Info) (context.Context, error) {
 	authorization := ""
-	if v := metadata.ValueFromIncomingContext(ctx, "authorization"); len(v) > 0 {
+	if v := info.Header.Get("authorization"); len(v) > 0 {
 		authorization = v[0]
 	}
-	verified := false
+	var state *tls.ConnectionState
 	if p, ok := peer.FromContext(ctx); ok {
 		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok {
-			verified = len(info.State.VerifiedChains) > 0
+			state = &info.State
 		}
 	}
-	if err := s.opts.Authorize(authorization, verified); err != nil {
-		return status.Error(codes.Unauthenticated, err.Error())
+	if err := s.authorize(authorization, state); err != nil {
+		return ctx, status.Error(codes.Unauthenticated, err.Error())
 	}
-	return nil
+	return ctx, nil
 }
 
-func (s *Server) authorizeUnary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if err := s.authorize(ctx); err != nil {
-		return nil, err
-	}
-	return handler(ctx, req)
-}
-
-func (s *Server) authorizeStream(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
-	if err := s.authorize(stream.Context()); err != nil {
-		return err
-	}
-	return handler(srv, stream)
+// writeStatus answers a request that came through net/http with a status alone. gRPC
+// has not seen the request, and its body has not been read.
+func writeStatus(w http.ResponseWriter, code codes.Code, message string) {
+	h := w.Header()
+	h.Set("Content-Type", "application/grpc")
+	h.Set("Grpc-Status", strconv.Itoa(int(code)))
+	h.Set("Grpc-Message", url.PathEscape(message))
+	w.WriteHeader(http.StatusOK)
 }
 
 // tokens shows a peer its tokens, which are got over HTTP at the same address.

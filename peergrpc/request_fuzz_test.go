@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/geecache/geecache/geecache"
@@ -52,9 +53,9 @@ func FuzzRequest(f *testing.F) {
 				return geecache.PeerReply{Value: []byte(key)}
 			},
 		}}
-		ctx := metadata.NewIncomingContext(context.Background(), metadata.Pairs(
-			MetadataCluster, cluster, MetadataNode, node, MetadataVersion, version, "authorization", authorization))
-		if allowed := s.authorize(ctx) == nil; allowed != (authorization == "Bearer x") {
+		md := metadata.Pairs(MetadataCluster, cluster, MetadataNode, node, MetadataVersion, version, "authorization", authorization)
+		ctx, refused := s.tap(metadata.NewIncomingContext(context.Background(), md), &tap.Info{Header: md})
+		if allowed := refused == nil; allowed != (authorization == "Bearer x") {
 			t.Errorf("authorization %q: %v", authorization, allowed)
 		}
 		var req geecachepb.Request

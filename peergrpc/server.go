@@ -7,9 +7,11 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -40,6 +42,8 @@ type Server struct {
 	// A grpc.Server that stops gracefully cuts off what came through net/http,
 	// so each of the two doors has a server of its own.
 	byListener, byHTTP *grpc.Server
+
+	held atomic.Int64 // bytes of requests in ServeHTTP that have been read
 
 	cutting context.Context // ends when Close cuts off requests
 	cut     context.CancelFunc
@@ -79,8 +83,9 @@ func (s *Server) newGRPC(svc *service) *grpc.Server {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 5 * time.Second}),
 		// Clients of this package ping every 10 s at the most.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(s.recoverUnary, s.authorizeUnary),
-		grpc.ChainStreamInterceptor(s.recoverStream, s.authorizeStream),
+		grpc.InTapHandle(s.tap), // for Serve; ServeHTTP asks by itself
+		grpc.UnaryInterceptor(s.recoverUnary),
+		grpc.StreamInterceptor(s.recoverStream),
 	}
 	if s.opts.Creds != nil {
 		opts = append(opts, grpc.Creds(s.opts.Creds))
@@ -109,14 +114,22 @@ func (s *Server) HTTP2Config() *http.HTTP2Config {
 }
 
 // ServeHTTP answers a gRPC request that an http.Server has received over
-// HTTP/2; see [IsGRPC]. Others get a plain HTTP error.
+// HTTP/2; see [IsGRPC]. Others get a plain HTTP error. Of a request without the
+// credentials that Options.Authorize asks for, only the header is read.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if err := s.authorize(r.Header.Get("Authorization"), r.TLS); err != nil {
+		writeStatus(w, codes.Unauthenticated, err.Error())
+		return
+	}
 	if !s.enter() {
 		http.Error(w, "the node is draining: ask another one", http.StatusServiceUnavailable)
 		return
 	}
 	defer s.leave()
 	begun := &begunWriter{ResponseWriter: w}
+	body := &heldBody{ReadCloser: r.Body, held: &s.held, left: maxRequest(s.opts.MaxKeyBytes) + slackBytes}
+	defer body.release()
+	r.Body = body
 	s.byHTTP.ServeHTTP(begun, r)
 	if !begun.begun && s.cutting.Err() != nil {
 		// gRPC leaves without a word, which clients take for an answer that is
@@ -204,7 +217,11 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		select {
 		case <-done:
 		case <-ctx.Done():
-			err = ctx.Err()
+			select {
+			case <-done: // before ctx ended, or at the same time
+			default:
+				err = ctx.Err()
+			}
 		}
 	}
 	s.Close()

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -75,6 +76,9 @@ func newCertCACommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if strings.TrimSpace(name) == "" {
+				return usagef("--name is %q: give the authority a name, or leave it out", name)
+			}
 			if err := trust.MakeCA(f.path(caCertFile), f.path(caKeyFile), name, life); err != nil {
 				return err
 			}
@@ -103,7 +107,7 @@ func newCertNodeCommand() *cobra.Command {
 				return err
 			case len(hosts) == 0:
 				return usagef("--host is missing: name the addresses and names that others reach the node at, such as 10.0.0.5,localhost")
-			case out == "" || filepath.Base(out) != out:
+			case strings.Trim(out, ".") == "" || filepath.Base(out) != out:
 				return usagef("--name is %q: use a file's name, without a directory (--dir) and an ending", out)
 			}
 			for _, h := range hosts {

@@ -236,6 +236,9 @@ func (l *localCluster) watch(ctx context.Context, req doorRequest, changed []*ch
 		})
 	}
 	wg.Wait()
+	if ctx.Err() != nil {
+		return errStopping
+	}
 	if late {
 		return errors.New("not all processes know of it")
 	}

@@ -25,7 +25,7 @@ type outcome struct {
 	Others int      `json:"others"`             // running processes that were asked, the API server among them
 	Late   int      `json:"late,omitempty"`     // those of them that the change has not reached
 	Quiet  *float64 `json:"quiet_ms,omitempty"` // nobody asks the node any more
-	Ring   *float64 `json:"ring_ms,omitempty"`  // it is in the ring of all, or was waited for until it was in none
+	Ring   *float64 `json:"ring_ms,omitempty"`  // it is in the ring of all and can be asked, or was waited for until it was in none
 	Ended  *float64 `json:"ended_ms,omitempty"`
 	Exit   string   `json:"exit,omitempty"`
 	Handed *int64   `json:"handed_over,omitempty"` // entries that others took from it
@@ -104,10 +104,20 @@ func (l *localCluster) takeovers(ctx context.Context, addrs []string) (n int64) 
 	return n
 }
 
-// watchAdded waits until a node that was started is in the ring of all others, and
-// they are in its own.
-func (l *localCluster) watchAdded(ctx context.Context, o *outcome, c *child, others []string, begun time.Time) {
-	ctx, cancel := context.WithTimeout(ctx, changeWithin)
+// stopping reports whether the cluster ends while a change is waited for, and says
+// so: that what was waited for has not come means nothing then.
+func (o *outcome) stopping(cluster context.Context, c *child) bool {
+	if cluster.Err() == nil {
+		return false
+	}
+	o.Text = fmt.Sprintf("node %d (%s): %v", c.number, c.addr, errStopping)
+	return true
+}
+
+// watchAdded waits until a node that was started, or goes on, is in the ring of all
+// others, which ask it, and they are in its own.
+func (l *localCluster) watchAdded(cluster context.Context, o *outcome, c *child, others []string, begun time.Time) {
+	ctx, cancel := context.WithTimeout(cluster, changeWithin)
 	defer cancel()
 	go func() { // one that ends is never there
 		select {
@@ -116,17 +126,23 @@ func (l *localCluster) watchAdded(ctx context.Context, o *outcome, c *child, oth
 		case <-ctx.Done():
 		}
 	}()
-	here := func(s *memberStatus) bool { return nodesOf(s)[c.addr] != nil }
+	here := func(s *memberStatus) bool {
+		p := nodesOf(s)[c.addr]
+		return p != nil && p.State == "up" && p.Breaker != "open"
+	}
 	_, late := l.untilAll(ctx, others, here)
 	own := l.until(ctx, c.addr, func(s *memberStatus) bool {
 		nodes := nodesOf(s)
 		return s.State == "serving" && len(nodes) >= len(others)-l.clients(others)+1
 	})
 	o.Ring, o.Late = milliseconds(time.Since(begun)), late
+	if o.stopping(cluster, c) {
+		return
+	}
 	who := fmt.Sprintf("node %d (%s)", c.number, c.addr)
 	verb := "is"
-	if o.Op == "resume" {
-		verb = "goes on, and is"
+	if o.Op == "resume" { // it may not have left their rings
+		verb = "goes on, answers again and is"
 	}
 	select {
 	case <-c.done:
@@ -135,7 +151,7 @@ func (l *localCluster) watchAdded(ctx context.Context, o *outcome, c *child, oth
 	default:
 		switch {
 		case late > 0:
-			o.Text = fmt.Sprintf("%s runs, and is not in the ring of %s after %v", who, ofOthers(late, len(others)), changeWithin)
+			o.Text = fmt.Sprintf("%s runs, and is not in the ring of %s, or they do not reach it, after %v", who, ofOthers(late, len(others)), changeWithin)
 		case own < 0:
 			o.Late = 1
 			o.Text = fmt.Sprintf("%s is in the ring of %s, and does not see all of them after %v", who, ofOthers(len(others), len(others)), changeWithin)
@@ -158,14 +174,17 @@ func (l *localCluster) clients(addrs []string) (n int) {
 // watchGone waits until nobody asks a node any more, and, if it is to, until it is in
 // no ring: one that is missing keeps its place for a while, so that nothing moves
 // when it comes back.
-func (l *localCluster) watchGone(ctx context.Context, o *outcome, c *child, others []string, begun time.Time, wait bool) {
-	ctx, cancel := context.WithTimeout(ctx, changeWithin)
+func (l *localCluster) watchGone(cluster context.Context, o *outcome, c *child, others []string, begun time.Time, wait bool) {
+	ctx, cancel := context.WithTimeout(cluster, changeWithin)
 	defer cancel()
 	_, o.Late = l.untilAll(ctx, others, func(s *memberStatus) bool {
 		p := nodesOf(s)[c.addr]
 		return p == nil || p.State != "up" || p.Breaker == "open"
 	})
 	o.Quiet = milliseconds(time.Since(begun))
+	if o.stopping(cluster, c) {
+		return
+	}
 	how := fmt.Sprintf("node %d (%s) %s", c.number, c.addr, map[string]string{"kill": "is dead", "pause": "is paused"}[o.Op])
 	if o.Late > 0 {
 		o.Text = fmt.Sprintf("%s, and is still asked by %s after %v", how, ofOthers(o.Late, len(others)), changeWithin)
@@ -177,6 +196,9 @@ func (l *localCluster) watchGone(ctx context.Context, o *outcome, c *child, othe
 	}
 	_, o.Late = l.untilAll(ctx, others, func(s *memberStatus) bool { return nodesOf(s)[c.addr] == nil })
 	o.Ring = milliseconds(time.Since(begun))
+	if o.stopping(cluster, c) {
+		return
+	}
 	if o.Late > 0 {
 		o.Text += fmt.Sprintf(", and it is still in the ring of %s after %v", ofOthers(o.Late, len(others)), changeWithin)
 		return
@@ -192,6 +214,9 @@ func (l *localCluster) watchRemoved(ctx context.Context, o *outcome, c *child, o
 	_, o.Late = l.untilAll(wait, others, func(s *memberStatus) bool { return nodesOf(s)[c.addr] == nil })
 	o.Ring = milliseconds(time.Since(begun))
 	l.watchEnd(o, c, begun)
+	if o.stopping(ctx, c) {
+		return
+	}
 	handed := l.takeovers(ctx, others) - taken
 	o.Handed = &handed
 	who := fmt.Sprintf("node %d (%s)", c.number, c.addr)

@@ -29,12 +29,18 @@ there: the registry and who is in it, this node among them, the certificate, the
 source, this control group's memory; and then at the nodes as before. It is run
 where the node runs, beside it or before its start. It enters itself nowhere.
 
+Nodes with --admin-listen tell of themselves on that port alone. --admin says
+where it is; else, with a node's flags, the same port is tried on all hosts. Of a
+node that does not tell of itself, its ring and its clock are compared, and its
+registry, links and memory are "unknown".
+
 The exit status is 0 if nothing is wrong, 1 if it has found a fault, and 2 if
 something could not be checked.`
 
 const doctorExample = `  geecache doctor --addr 127.0.0.1:8001
   geecache doctor --addr 10.0.0.1:8001 --secret-file secret --json
   geecache doctor --registry etcd://10.0.0.9:2379 --secret-file secret --listen 0.0.0.0:8001
+  geecache doctor --addr 10.0.0.1:8001 --admin 8081
   GEECACHE_REGISTRY=auto geecache doctor`
 
 // The findings of a check.
@@ -57,6 +63,7 @@ type finding struct {
 type doctorFlags struct {
 	nodeFlags
 	addr    string
+	admin   []string
 	timeout time.Duration
 	maxSkew time.Duration
 	json    bool
@@ -79,6 +86,7 @@ func newDoctorCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&f.addr, "addr", "", "host:port of a running node to begin with, in place of a node's flags")
+	cmd.Flags().StringSliceVar(&f.admin, "admin", nil, "where nodes with --admin-listen tell of themselves: a port, the same on all hosts, or ID=host:port for one node; repeat it for several")
 	cmd.Flags().DurationVar(&f.timeout, "timeout", 3*time.Second, "how long to wait for each answer")
 	cmd.Flags().DurationVar(&f.maxSkew, "max-skew", time.Second, "how far clocks may be apart")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print JSON")
@@ -91,6 +99,8 @@ type doctor struct {
 	*doctorFlags
 	cluster  string         // the ID that nodes should have
 	trusted  *trusted       // what it proves itself with
+	doors    adminDoors     // where nodes may tell of themselves
+	wanted   *wantedRing    // the ring of the flags, where it is a list that stays
 	findings []finding      // in the order of the checks
 	self     string         // ID of the node whose flags were given, if any
 	about    map[string]int // faults by subject
@@ -130,6 +140,10 @@ func (f *doctorFlags) run(cmd *cobra.Command) error {
 		return usagef("--timeout is %v and --max-skew %v: use positive durations such as 3s", f.timeout, f.maxSkew)
 	}
 	d := &doctor{doctorFlags: f, cluster: f.nodeFlags.cluster, about: make(map[string]int)}
+	var err error
+	if d.doors, err = parseAdminDoors(f.admin); err != nil {
+		return &usageError{err}
+	}
 	ctx := cmd.Context()
 	if f.addr == "" {
 		cfg, err := f.nodeConfig(slog.New(slog.DiscardHandler))
@@ -187,21 +201,26 @@ func (d *doctor) print(out io.Writer) error {
 
 // examineRunning begins with a running node.
 func (d *doctor) examineRunning(ctx context.Context, clusterGiven bool) error {
+	if (d.tls.Cert == "") != (d.tls.Key == "") {
+		return usagef("--tls-cert, --tls-key: give both or neither")
+	}
 	var err error
 	if d.trusted, err = d.openTrust(); err != nil {
-		return &usageError{err}
+		d.fault("credentials", "", err.Error(), "put the file right, or give another one")
+		return nil
 	}
 	c, err := d.client(d.addr)
 	if err != nil {
 		return err
 	}
-	status, err := c.status(ctx)
+	t := target{id: c.base.Host, addr: c.base.Host, guessed: true}
+	status, door, err := d.askStatus(ctx, &t)
 	switch {
 	case err != nil:
 		// The address is one of a node at least: what is wrong with it?
-		d.examineNodes(ctx, []target{{id: c.base.Host, addr: c.base.Host}})
+		d.examineNodes(ctx, []target{t})
 		if d.count(findFault)+d.count(findUnknown) == 0 {
-			d.unknown("status", c.base.Host, reachError(err), "name a node with --addr")
+			d.unknown("status", t.id, reachError(err), "name a node with --addr")
 		}
 		return nil
 	case !clusterGiven:
@@ -210,18 +229,14 @@ func (d *doctor) examineRunning(ctx context.Context, clusterGiven bool) error {
 		d.fault("cluster ID", status.ID, fmt.Sprintf("it is of the cluster %q, not %q", status.Cluster, d.cluster), "give it the same --cluster-id")
 		return nil
 	}
-	d.examineNodes(ctx, targetsOf(status, c.base.Host))
+	d.examineNodes(ctx, targetsOf(&status.memberStatus, door))
 	return nil
-}
-
-// client returns what asks a node over HTTP.
-func (d *doctor) client(addr string) (*client, error) {
-	return newClient(addr, d.timeout, &d.trustFlags)
 }
 
 // examineConfig begins with the configuration of a node.
 func (d *doctor) examineConfig(ctx context.Context, cfg node.Config) {
 	d.self = cfg.ID
+	d.doors.own(cfg.AdminListen)
 	if !d.examineCredentials(cfg) {
 		return // each node would seem to be at fault
 	}
@@ -229,8 +244,12 @@ func (d *doctor) examineConfig(ctx context.Context, cfg node.Config) {
 	d.examineSource(ctx, cfg)
 	running := d.examinePort(ctx, &cfg)
 	targets := d.examineRegistry(ctx, &cfg, running)
-	if running && !slices.ContainsFunc(targets, func(t target) bool { return t.id == d.self }) {
-		targets = append(targets, target{id: cfg.ID, addr: cfg.Advertise, outside: true})
+	isSelf := func(t target) bool { return t.id == d.self || t.addr == cfg.Advertise }
+	if !running { // it may be in the list, and need not be there yet
+		targets = slices.DeleteFunc(targets, isSelf)
+	} else if !slices.ContainsFunc(targets, isSelf) {
+		// That a registry does not name it has been told; that peers do not is seen in the rings.
+		targets = append(targets, target{id: cfg.ID, addr: cfg.Advertise, role: cfg.Role, outside: cfg.Registry != ""})
 	}
 	d.examineNodes(ctx, targets)
 }

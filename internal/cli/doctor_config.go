@@ -27,6 +27,8 @@ import (
 type trusted struct {
 	secrets func() []string // nil: the cluster has none
 	tls     *trust.TLS      // nil: no TLS
+
+	adminToken string // of the operators' endpoints; empty: none
 }
 
 func (d *doctor) openTrust() (*trusted, error) {
@@ -35,6 +37,18 @@ func (d *doctor) openTrust() (*trusted, error) {
 		return nil, err
 	}
 	t := &trusted{secrets: secrets}
+	for name, file := range map[string]string{"--api-token-file": d.apiTokenFile, "--admin-token-file": d.adminTokenFile} {
+		if file == "" {
+			continue
+		}
+		tokens, err := trust.OpenSecrets(name, file, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return nil, err
+		}
+		if name == "--admin-token-file" {
+			t.adminToken = tokens()[0]
+		}
+	}
 	if d.tls.Given() {
 		if t.tls, err = trust.OpenClientTLS(d.tls, slog.New(slog.DiscardHandler)); err != nil {
 			return nil, err
@@ -103,26 +117,28 @@ func certificateFault(err error) (text, remedy string) {
 	return "the certificate is not accepted: " + err.Error(), "make another one (geecache cert node)"
 }
 
-// examineMemory looks whether the budgets fit into the control group.
+// examineMemory looks whether the budgets fit into the control group, and into
+// --memory-limit.
 func (d *doctor) examineMemory(cfg node.Config) {
-	limit := memory.Limit()
-	if limit == 0 {
-		d.ok("memory", cfg.ID, "no control group bounds it")
-		return
+	group := memory.Limit()
+	limit, whose, remedy := group, "the control group has", "leave --memory-limit and --cache-bytes out, so that they follow the control group, or raise its limit"
+	if cfg.MemoryLimit > 0 && (group == 0 || cfg.MemoryLimit < group) {
+		limit, whose, remedy = cfg.MemoryLimit, "--memory-limit is", "leave --cache-bytes out, so that the budgets follow the limit, or raise --memory-limit"
 	}
-	const remedy = "leave --memory-limit and --cache-bytes out, so that they follow the control group, or raise its limit"
 	budgets := cfg.Group.CacheBytes + cfg.Group.HotBytes
 	if cfg.Group.HotBytes == 0 {
 		budgets += cfg.Group.CacheBytes / 8
 	}
 	budgets *= int64(max(len(cfg.Groups), 1))
 	switch {
+	case limit == 0:
+		d.ok("memory", cfg.ID, "no control group bounds it")
 	case cfg.MemoryLimit > limit:
 		d.fault("memory", cfg.ID, fmt.Sprintf("--memory-limit is %s, and the control group has %s", bytesText(float64(cfg.MemoryLimit)), bytesText(float64(limit))), remedy)
 	case budgets > limit:
-		d.fault("memory", cfg.ID, fmt.Sprintf("the caches may take %s, and the control group has %s", bytesText(float64(budgets)), bytesText(float64(limit))), remedy)
+		d.fault("memory", cfg.ID, fmt.Sprintf("the caches may take %s, and %s %s", bytesText(float64(budgets)), whose, bytesText(float64(limit))), remedy)
 	default:
-		d.ok("memory", cfg.ID, "the control group has %s, the budgets fit", bytesText(float64(limit)))
+		d.ok("memory", cfg.ID, "%s %s, the budgets fit", whose, bytesText(float64(limit)))
 	}
 }
 
@@ -188,13 +204,17 @@ func (d *doctor) examineRegistry(ctx context.Context, cfg *node.Config, running 
 		for _, p := range cfg.Peers {
 			targets = append(targets, target{id: p.ID, addr: p.Addr})
 		}
+		d.wanted = newWantedRing(cfg)
 		return targets
 	}
 	shown, advertise := registries.Redact(cfg.Registry), cfg.Advertise
-	members, err := d.askRegistry(ctx, cfg)
+	members, err := d.askRegistry(ctx, cfg, running)
 	d.self = cfg.ID
 	reason := geecache.RefusalOf(err)
 	switch {
+	case errors.Is(err, errFirst):
+		d.ok("registry", shown, "%v", err)
+		return nil
 	case reason == geecache.RefusedSecret || reason == geecache.RefusedCluster:
 		f := refusedFinding(reason, d.cluster, err.Error())
 		f.Subject = shown
@@ -223,30 +243,50 @@ func (d *doctor) examineRegistry(ctx context.Context, cfg *node.Config, running 
 	return targets
 }
 
+// errFirst: a gossip has nobody to ask, which is as it should be before the first
+// node starts.
+var errFirst = errors.New("it names no other node: this one would be the first")
+
+// asGuest turns the URL of a gossip into one for a guest beside the node, which has
+// the port. It returns whom the guest asks, and whether others than the node itself
+// are among them.
+func asGuest(raw, listen string) (guest, seeds string, others bool, err error) {
+	rest, query, _ := strings.Cut(raw, "?")
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", "", false, err
+	}
+	own := values.Get("listen")
+	host, _, err := net.SplitHostPort(own)
+	if err != nil && own != "" {
+		host, own = own, net.JoinHostPort(own, registries.GossipPort)
+	} else if own == "" {
+		host, _, _ = net.SplitHostPort(listen)
+		own = net.JoinHostPort(host, registries.GossipPort)
+	}
+	values.Del("advertise")
+	values.Set("listen", net.JoinHostPort(host, "0"))
+	named := strings.Trim(strings.TrimPrefix(strings.TrimPrefix(rest, "gossip:"), "//"), "/,")
+	others = slices.ContainsFunc(strings.Split(named, ","), func(s string) bool { return s != "" && s != own })
+	seeds = strings.Trim(named+","+own, ",") // the node may be there already
+	return "gossip://" + seeds + "?" + values.Encode(), seeds, others, nil
+}
+
 // askRegistry returns what the registry says. It enters nobody there.
-func (d *doctor) askRegistry(ctx context.Context, cfg *node.Config) ([]registry.Member, error) {
-	seeds, gossip := "", strings.HasPrefix(cfg.Registry, "gossip:")
-	if gossip { // the node has the port
-		rest, query, _ := strings.Cut(cfg.Registry, "?")
-		values, err := url.ParseQuery(query)
-		if err != nil {
+func (d *doctor) askRegistry(ctx context.Context, cfg *node.Config, running bool) ([]registry.Member, error) {
+	seeds, gossip, others := "", strings.HasPrefix(cfg.Registry, "gossip:"), true
+	var err error
+	if gossip {
+		if cfg.Registry, seeds, others, err = asGuest(cfg.Registry, cfg.Listen); err != nil {
 			return nil, err
 		}
-		host, _, err := net.SplitHostPort(values.Get("listen"))
-		if err != nil {
-			host, _, _ = net.SplitHostPort(cfg.Listen)
-		}
-		own := values.Get("listen")
-		values.Del("advertise")
-		values.Set("listen", net.JoinHostPort(host, "0"))
-		if own != "" { // it may be there already
-			rest = "gossip://" + strings.Trim(strings.TrimPrefix(strings.TrimPrefix(rest, "gossip:"), "//")+","+own, ",")
-		}
-		cfg.Registry, seeds = rest+"?"+values.Encode(), strings.TrimPrefix(rest, "gossip://")
 	}
 	choice, err := node.ChooseRegistry(ctx, cfg)
 	if err != nil || choice == nil {
 		return nil, err
+	}
+	if !others && !running {
+		return nil, errFirst
 	}
 	_, port, _ := net.SplitHostPort(cfg.Advertise)
 	number, _ := net.LookupPort("tcp", port)

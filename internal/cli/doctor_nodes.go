@@ -23,12 +23,18 @@ import (
 type target struct {
 	id, addr string
 	role     geecache.Role
-	outside  bool // of the registry's view, which has been told
+	door     string // where it tells of itself; empty: that is to be found out
+	guessed  bool   // its ID is its address for want of a better one
+	outside  bool   // of the registry's view, which has been told
 }
 
-// targetsOf returns the node that was asked, and those that it knows.
-func targetsOf(s *memberStatus, addr string) []target {
-	targets := []target{{id: s.ID, addr: addr, role: s.Role}}
+// targetsOf returns the node that was asked at a door, and those that it knows.
+func targetsOf(s *memberStatus, door string) []target {
+	self := target{id: s.ID, addr: s.Addr, role: s.Role, door: door}
+	if self.addr == "" {
+		self.addr = door
+	}
+	targets := []target{self}
 	for _, p := range s.Peers {
 		if p.ID != s.ID && p.Addr != "" {
 			targets = append(targets, target{id: p.ID, addr: p.Addr, role: p.Role})
@@ -42,9 +48,12 @@ type patient struct {
 	target
 	doors  []string // that answer
 	status *fullStatus
+	epoch  string        // of its ring; empty: not known
+	clock  bool          // the next two are known
 	ahead  time.Duration // of this machine's clock
 	within time.Duration // how exactly that is known
 	fault  *finding      // what keeps it from being examined further; nil if nothing does
+	silent *finding      // why it has not told of itself; nil if it has
 }
 
 // A fullStatus is what /statusz says, as far as the doctor reads it.
@@ -79,16 +88,19 @@ func (d *doctor) examineNodes(ctx context.Context, targets []target) {
 			continue
 		}
 		d.ok("node", p.id, "%s answers", strings.Join(p.doors, ", "))
-		if p.status != nil {
-			well = append(well, p)
+		if p.silent != nil {
+			d.find(*p.silent)
 		}
+		well = append(well, p)
 	}
 	if len(well) == 0 {
 		return
 	}
-	d.examineClocks(well)
+	d.examineClocks(slices.DeleteFunc(slices.Clone(well), func(p *patient) bool { return !p.clock }))
 	for _, p := range well {
-		d.examineBudgets(p)
+		if p.status != nil {
+			d.examineBudgets(p)
+		}
 	}
 	d.examineViews(ctx, well)
 }
@@ -103,10 +115,16 @@ func (d *doctor) examineNode(ctx context.Context, p *patient) {
 		p.fault = d.shakeHands(ctx, p)
 	}
 	if p.fault == nil {
-		p.fault = d.readStatus(ctx, p)
+		if f := d.readStatus(ctx, p); f != nil && f.Status == findFault {
+			p.fault = f
+		} else {
+			p.silent = f
+		}
 	}
-	if p.fault != nil {
-		p.fault.Subject = p.id
+	for _, f := range []*finding{p.fault, p.silent} {
+		if f != nil {
+			f.Subject = p.id
+		}
 	}
 }
 
@@ -150,7 +168,9 @@ func (d *doctor) knock(ctx context.Context, p *patient) *finding {
 	if err != nil {
 		return bad("port", err.Error(), "correct the node's --advertise")
 	}
+	before := time.Now()
 	resp, err := client.Do(req)
+	took := time.Since(before)
 	if err != nil {
 		var failed *url.Error
 		if errors.As(err, &failed) {
@@ -167,6 +187,9 @@ func (d *doctor) knock(ctx context.Context, p *patient) *finding {
 		return bad("port", "it answers "+resp.Status+" to /healthz: it is no node", "stop what listens there, or correct the node's address")
 	}
 	p.doors = append(p.doors, "HTTP")
+	if now, err := http.ParseTime(resp.Header.Get("Date")); err == nil { // its seconds are whole
+		p.clock, p.ahead, p.within = true, now.Add(time.Second/2).Sub(before.Add(took/2)), took/2+time.Second/2
+	}
 	return nil
 }
 
@@ -202,25 +225,44 @@ func (d *doctor) shakeHands(ctx context.Context, p *patient) *finding {
 		s := n.Stats()
 		for _, peer := range s.Peers {
 			if peer.State == "up" {
-				p.doors = append(p.doors, "stream")
+				p.doors, p.epoch = append(p.doors, "stream"), peer.Epoch
 				return nil
 			}
 			for reason, count := range s.HandshakesRefused {
 				if count > 0 && reason != geecache.RefusedOther && peer.LastError != "" {
-					return refusedFinding(reason, d.cluster, peer.LastError)
+					return d.refused(p, reason, peer.LastError)
 				}
 			}
 		}
 		select {
 		case <-t.C:
 		case <-starting.Done():
-			text := "no handshake"
+			text := fmt.Sprintf("no node has shaken hands at %s within %v", p.addr, d.timeout)
 			for _, peer := range s.Peers {
-				text = peer.LastError
+				if peer.LastError != "" {
+					text = peer.LastError
+				}
 			}
-			return bad("handshake", text, "see the node's log")
+			f := bad("handshake", text, "see the node's log; if this is another port of a node, correct its address")
+			if p.guessed { // it may be an API server, which no node connects to
+				f.Status = findUnknown
+			}
+			return f
 		}
 	}
+}
+
+// refused says why a node refuses the doctor.
+func (d *doctor) refused(p *patient, reason geecache.Refusal, text string) *finding {
+	switch {
+	case reason == geecache.RefusedSecret && d.trusted.secrets == nil && d.tls.Given() && d.tls.Cert == "":
+		return bad("certificate", "it asks for a client's certificate or the cluster's secret, and this command was given neither",
+			"give --tls-cert and --tls-key; or --secret-file, if the cluster has a secret")
+	case reason == geecache.RefusedNode && p.guessed: // a proof is for one ID, which only the node tells
+		return &finding{Check: "identity", Status: findUnknown, Text: "its ID is not its address, and is not known: " + text,
+			Remedy: "say with --admin where it tells of itself"}
+	}
+	return refusedFinding(reason, d.cluster, text)
 }
 
 // refusedFinding says which of its settings a node does not share.
@@ -236,36 +278,11 @@ func refusedFinding(reason geecache.Refusal, cluster, text string) *finding {
 	return bad("identity", text, "let each node's --id and --advertise be those in the others' peers or registry")
 }
 
-// readStatus reads what the node says of itself, and looks at its clock.
-func (d *doctor) readStatus(ctx context.Context, p *patient) *finding {
-	addr := p.addr
-	if _, rest, ok := strings.Cut(addr, "://"); ok {
-		addr = rest
-	}
-	c, err := d.client(addr)
-	if err != nil {
-		return &finding{Check: "status", Status: findUnknown, Text: err.Error()}
-	}
-	var s fullStatus
-	before := time.Now()
-	err = c.getJSON(ctx, "/statusz", "", &s)
-	took := time.Since(before)
-	switch {
-	case errors.Is(err, errAbsent):
-		p.doors = append(p.doors, "(operators' port elsewhere)")
-		return nil
-	case err != nil:
-		return &finding{Check: "status", Status: findUnknown, Text: reachError(err), Remedy: "give what the node asks of operators: --secret-file or --tls-cert"}
-	case s.Cluster != d.cluster:
-		return refusedFinding(geecache.RefusedCluster, d.cluster, fmt.Sprintf("its own is %q", s.Cluster))
-	}
-	p.status, p.id = &s, s.ID
-	p.ahead, p.within = s.Process.Now.Sub(before.Add(took/2)), took/2
-	return nil
-}
-
 // examineClocks compares the clocks with each other and with this machine's.
 func (d *doctor) examineClocks(well []*patient) {
+	if len(well) == 0 {
+		return
+	}
 	all := []time.Duration{0}
 	for _, p := range well {
 		all = append(all, p.ahead)

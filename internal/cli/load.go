@@ -31,6 +31,7 @@ type loadFlags struct {
 	bench      string
 	quiet      bool
 	secretFile string
+	tokenFile  string
 	caFile     string
 	certFile   string
 	certKey    string
@@ -116,6 +117,7 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	flags.Int64Var(&f.maxErrors, "max-errors", 0, "failures that are put up with")
 	flags.StringArrayVar(&f.headers, "header", nil, "header to send, as 'Name: value'; repeat it for several")
 	flags.StringVar(&f.secretFile, "secret-file", "", "file of the cluster's secret, if it has one, for targets of the peer protocol (or: "+secretEnv+")")
+	flags.StringVar(&f.tokenFile, "api-token-file", "", "file of the token that the API asks for, for targets of the API")
 	flags.StringVar(&f.caFile, "tls-ca", "", "file of the authority that signed the targets' certificates")
 	flags.StringVar(&f.certFile, "tls-cert", "", "file of the certificate to show to targets")
 	flags.StringVar(&f.certKey, "tls-key", "", "file of that certificate's key")
@@ -206,12 +208,8 @@ func (f *loadFlags) complete() error {
 	if f.cfg.HTTP.Secrets, err = (&trustFlags{secretFile: f.secretFile}).clientSecrets(); err != nil {
 		return err
 	}
-	token, err := (&trustFlags{}).clientToken()
-	if err != nil {
+	if f.cfg.HTTP.APIToken, err = (&trustFlags{apiTokenFile: f.tokenFile}).clientToken(); err != nil {
 		return err
-	}
-	if token != "" && f.cfg.HTTP.Secrets == nil && f.cfg.HTTP.Header.Get("Authorization") == "" {
-		f.cfg.HTTP.Header.Set("Authorization", "Bearer "+token)
 	}
 	f.cfg.HTTP.TLS, err = loadTLS(f.caFile, f.certFile, f.certKey)
 	return err

@@ -126,11 +126,38 @@ func TestLoadUsage(t *testing.T) {
 		{"--target http://h --json " + missing + "/r", "--json"},
 		{"--target http://h --bench " + missing + "/r", "--bench"},
 		{"--target https://h --tls-ca " + missing, "--tls-ca"},
+		{"--target http://h --api-token-file " + missing, "--api-token-file"},
 		{"--target https://h --tls-cert " + missing, "give both or neither"},
 	} {
 		out, errOut, code := runLoad(t, t.Context(), strings.Fields(tt.args)...)
 		if code != 2 || out != "" || !strings.Contains(errOut, tt.want) {
 			t.Errorf("%s: status %d, %s%s, want %q", tt.args, code, out, errOut, tt.want)
+		}
+	}
+}
+
+func TestLoadShowsTheAPIItsToken(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("a token of the API's own\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		shown := r.Header.Get("Authorization") == "Bearer a token of the API's own"
+		if shown != (r.URL.Path == "/api") { // who speaks the peer protocol must not see it
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer server.Close()
+	for _, c := range []struct {
+		args   []string
+		status int
+	}{
+		{[]string{"--target", server.URL, "--api-token-file", file}, 0},
+		{[]string{"--target", server.URL}, 1},
+		{[]string{"--target", server.URL + "/_geecache", "--group", "g", "--api-token-file", file}, 0},
+	} {
+		if out, errOut, status := runLoad(t, t.Context(), append(c.args, "--callers", "1", "--count", "3")...); status != c.status {
+			t.Errorf("%v: status %d, want %d: %s%s", c.args, status, c.status, out, errOut)
 		}
 	}
 }

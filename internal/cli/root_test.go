@@ -93,6 +93,8 @@ func TestNonsenseIsRefusedWithARemedy(t *testing.T) {
 		"health --timeout 0s":         "--timeout is 0s",
 		"health extra":                "takes no arguments",
 		"version --jsno":              "did you mean --json?",
+		"cert ca --name=":             `--name is ""`,
+		"cert node --host a --name .": `--name is "."`,
 		"cert node --host a,b:8001":   `--host: "b:8001" has the port "8001"`,
 		"completion --no-descrptions": "unknown flag",
 	} {

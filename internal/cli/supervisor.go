@@ -16,6 +16,9 @@ import (
 // errStopped: a signal asked for the end.
 var errStopped = errors.New("stopped by a signal")
 
+// errStopping: the cluster ends, and changes no more.
+var errStopping = errors.New("the cluster is stopping")
+
 // sameSignal is how long after a signal further ones count as the same: some
 // programs send one to a process and then to its group.
 const sameSignal = 500 * time.Millisecond
@@ -104,7 +107,7 @@ func (s *supervisor) do(ctx context.Context, ask func()) error {
 		<-done
 		return nil
 	case <-ctx.Done():
-		return errors.New("the cluster is stopping")
+		return errStopping
 	}
 }
 

@@ -112,7 +112,11 @@ type HTTPOptions struct {
 	// Secrets returns the cluster's secrets, if it has any: requests of the peer
 	// protocol show a token then, which nodes give for a proof. Nil: none.
 	Secrets func() []string
-	TLS     *tls.Config
+
+	// APIToken is shown to targets of the API, and to no others. Empty: none is.
+	APIToken string
+
+	TLS *tls.Config
 
 	// Connections bounds the connections to one target that are in use at once;
 	// DefaultConnections by default. Requests over it wait, which is part of

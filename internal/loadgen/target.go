@@ -159,6 +159,9 @@ func newHTTPTarget(raw string, c *Config) (*httpTarget, error) {
 		return nil, fmt.Errorf("header Host: %q: leave out the spaces", host)
 	}
 	header.Del("Host")
+	if c.HTTP.APIToken != "" && !tmpl.peer {
+		header.Set("Authorization", "Bearer "+c.HTTP.APIToken)
+	}
 	if header.Get("User-Agent") == "" {
 		header.Set("User-Agent", "geecache-load")
 	}

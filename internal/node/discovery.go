@@ -32,9 +32,9 @@ type discovery struct {
 	log      *slog.Logger
 	started  time.Time
 
-	ctx    context.Context // ends with close
+	ctx    context.Context // ends with leave, or close
 	cancel context.CancelFunc
-	wg     sync.WaitGroup // of what follows the registry
+	wg     sync.WaitGroup // of what follows the registry, and of what registers
 
 	mu      sync.Mutex         // guards what follows
 	entered bool               // this node is in the registry
@@ -77,7 +77,7 @@ func (d *discovery) register() {
 	d.stop, d.tried = cancel, make(chan struct{})
 	tried := d.tried
 	d.mu.Unlock()
-	go func() {
+	d.wg.Go(func() {
 		defer close(tried)
 		for pause := registerFirst; ; pause = min(2*pause, registerMost) {
 			err := d.reg.Registrar.Register(ctx, registry.Self(d.node.Stats()))
@@ -100,7 +100,7 @@ func (d *discovery) register() {
 				return
 			}
 		}
-	}()
+	})
 }
 
 // leave takes the node out of the registry.
@@ -112,6 +112,7 @@ func (d *discovery) leave(ctx context.Context) {
 		return
 	}
 	stop()
+	d.cancel() // what the registry says once this node has left is nothing to warn of
 	ctx, cancel := context.WithTimeout(ctx, leaveTimeout)
 	defer cancel()
 	select {

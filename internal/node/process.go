@@ -56,6 +56,7 @@ type Process struct {
 	wg       sync.WaitGroup
 	endGuard context.CancelFunc // nil if the guard does not run
 	endWait  context.CancelFunc // nil if nothing waits for the node to serve
+	endCert  context.CancelFunc // nil if there is no certificate to look at
 
 	stopOnce sync.Once
 	stopErr  error
@@ -165,6 +166,12 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	if g := p.guard; g != nil {
 		collector.WatchMemory(func() metrics.Memory {
 			return metrics.Memory{LimitBytes: g.limit, Refused: g.refused.Load()}
+		})
+	}
+	if cfg.TLS.Cert != "" {
+		collector.WatchCertificate(func() time.Time {
+			_, until := p.doors.tls.Life()
+			return until
 		})
 	}
 	dynamic := cfg.Dynamic || p.choice != nil && !p.choice.Listed()
@@ -288,6 +295,11 @@ func (p *Process) start(ctx context.Context) error {
 		p.endGuard = cancel
 		p.wg.Go(func() { g.run(ctx) })
 		p.log.Info("memory is limited", "limit", g.limit, "gomemlimit", debug.SetMemoryLimit(-1), "caches", p.cacheBytes())
+	}
+	if p.cfg.TLS.Cert != "" {
+		ctx, cancel := context.WithCancel(context.Background())
+		p.endCert = cancel
+		p.wg.Go(func() { watchCertificate(ctx, p.log, p.doors.tls.Life) })
 	}
 	if err := p.serveAdmin(); err != nil {
 		return err
@@ -423,8 +435,8 @@ func (p *Process) APIAddr() string {
 }
 
 // Stop ends the process: it fails its readiness, tells its peers, finishes what
-// is in flight, and closes everything. What is in flight when ctx ends is cut
-// off, and told as an error.
+// is in flight, and closes everything. What is in flight a moment before ctx ends is
+// cut off, and told as an error.
 func (p *Process) Stop(ctx context.Context) error {
 	p.stopOnce.Do(func() {
 		if p.endWait != nil {
@@ -434,24 +446,50 @@ func (p *Process) Stop(ctx context.Context) error {
 		if p.saves != nil {
 			p.saves.keeper.Leaving()
 		}
-		err := p.node.Drain(ctx) // tells the peers, and then the registry
-		if p.server != nil {
-			if e := p.server.Shutdown(ctx); e != nil {
-				err = errors.Join(err, fmt.Errorf("requests to the API are still in flight: %w", e))
-			}
-		}
-		if e := p.grpc.Shutdown(ctx); e != nil {
-			err = errors.Join(err, fmt.Errorf("gRPC requests are still in flight: %w", e))
-		}
-		p.stopErr = errors.Join(err, p.close())
+		// What is cut off takes a moment to end, too.
+		draining, cancel := earlier(ctx, 2)
+		defer cancel()
+		shutting, cancel := earlier(ctx, 1)
+		defer cancel()
+		err := p.node.Drain(draining) // tells the peers, and then the registry
+		p.stopErr = errors.Join(err, p.shutDown(shutting), p.close())
 	})
 	return p.stopErr
+}
+
+// shutDown waits for requests that the node does not know of.
+func (p *Process) shutDown(ctx context.Context) error {
+	var api, rpc error
+	var wg sync.WaitGroup
+	wg.Go(func() { rpc = p.grpc.Shutdown(ctx) })
+	if p.server != nil {
+		api = p.server.Shutdown(ctx)
+	}
+	wg.Wait()
+	if api != nil {
+		api = fmt.Errorf("requests to the API are still in flight: %w", api)
+	}
+	if rpc != nil {
+		rpc = fmt.Errorf("gRPC requests are still in flight: %w", rpc)
+	}
+	return errors.Join(api, rpc)
+}
+
+// earlier returns a context that ends before ctx does by some tenths of what is left, at
+// most half a second each.
+func earlier(ctx context.Context, tenths int) (context.Context, context.CancelFunc) {
+	end, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	tenth := min(max(time.Until(end)/10, 0), 500*time.Millisecond)
+	return context.WithDeadline(ctx, end.Add(-time.Duration(tenths)*tenth))
 }
 
 // close closes everything at once. It is for a process that has been drained,
 // or never came to be.
 func (p *Process) close() error {
-	for _, end := range []context.CancelFunc{p.endGuard, p.endWait} {
+	for _, end := range []context.CancelFunc{p.endGuard, p.endWait, p.endCert} {
 		if end != nil {
 			end()
 		}

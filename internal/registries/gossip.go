@@ -10,8 +10,8 @@ import (
 	"github.com/geecache/geecache/registry/gossip"
 )
 
-// gossipPort is the port of a gossip whose address names none.
-const gossipPort = "7946"
+// GossipPort is the port of a gossip whose address names none.
+const GossipPort = "7946"
 
 // parseGossip reads "gossip:" and "gossip://seed,seed?listen=host:port".
 func parseGossip(raw string) (opener, error) {
@@ -20,15 +20,15 @@ func parseGossip(raw string) (opener, error) {
 	var cfg gossip.Config
 	for seed := range strings.SplitSeq(strings.TrimSuffix(rest, "/"), ",") {
 		if seed = strings.TrimSpace(seed); seed != "" {
-			cfg.Seeds = append(cfg.Seeds, withPort(seed, gossipPort))
+			cfg.Seeds = append(cfg.Seeds, withPort(seed, GossipPort))
 		}
 	}
 	err := parameters("gossip", query, func(name, value string) (known bool, err error) {
 		switch name {
 		case "listen":
-			cfg.Listen = withPort(value, gossipPort)
+			cfg.Listen = withPort(value, GossipPort)
 		case "advertise":
-			cfg.Advertise = withPort(value, gossipPort)
+			cfg.Advertise = withPort(value, GossipPort)
 		case "interval":
 			cfg.Interval, err = time.ParseDuration(value)
 		default:
@@ -51,7 +51,7 @@ func parseGossip(raw string) (opener, error) {
 		cfg := cfg
 		cfg.Cluster, cfg.Secrets, cfg.Insecure, cfg.Log = o.Cluster, o.Secrets, o.Insecure, o.Logger
 		if host, _, err := net.SplitHostPort(o.Listen); err == nil && cfg.Listen == "" {
-			cfg.Listen = net.JoinHostPort(host, gossipPort)
+			cfg.Listen = net.JoinHostPort(host, GossipPort)
 		}
 		_, port, err := net.SplitHostPort(cfg.Listen)
 		host, _, _ := net.SplitHostPort(o.Advertise) // an error is no IP

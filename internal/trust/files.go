@@ -12,8 +12,13 @@ import (
 	"time"
 )
 
-// checkEvery is how often files are looked at, at most.
-const checkEvery = time.Second
+// checkEvery is how often files are looked at, at most, and settle how long a changed one
+// must have been as it is: who writes into a file, and does not put another in its place, shows
+// half of it for a moment, and half a secret is a secret, too.
+const (
+	checkEvery = time.Second
+	settle     = 2 * time.Second
+)
 
 // A stamp tells whether a file is another than before.
 type stamp struct {
@@ -34,8 +39,10 @@ type files[T any] struct {
 
 	mu      sync.Mutex // guards what follows
 	value   T
-	stamps  []stamp
+	stamps  []stamp // of what was read last
 	checked time.Time
+	seen    []stamp // of the last look
+	since   time.Time
 }
 
 // open reads files for the first time.
@@ -47,6 +54,7 @@ func open[T any](what string, log *slog.Logger, parse func([][]byte) (T, error),
 		return nil, err
 	}
 	f.checked = f.now()
+	f.seen, f.since = f.stamps, f.checked
 	return f, nil
 }
 
@@ -60,7 +68,10 @@ func (f *files[T]) get() T {
 	}
 	f.checked = now
 	stamps := f.look()
-	if slices.Equal(stamps, f.stamps) {
+	if !slices.Equal(stamps, f.seen) {
+		f.seen, f.since = stamps, now
+	}
+	if slices.Equal(stamps, f.stamps) || now.Sub(f.since) < settle && !settled(stamps, now) {
 		return f.value
 	}
 	// A file that changes while it is read has another stamp the next time.
@@ -73,6 +84,12 @@ func (f *files[T]) get() T {
 	f.log.Info("changed files are in force", "what", f.what)
 	f.value = value
 	return value
+}
+
+// settled reports whether files have not been changed for a while, as they say themselves:
+// who looks seldom need not look twice.
+func settled(stamps []stamp, now time.Time) bool {
+	return !slices.ContainsFunc(stamps, func(s stamp) bool { return s.missing || now.Sub(s.modified) < settle })
 }
 
 func (f *files[T]) look() []stamp {

@@ -99,6 +99,18 @@ func parseTLS(f TLSFiles, contents [][]byte, now time.Time) (m material, err err
 	return m, nil
 }
 
+// Life returns from when until when the process's certificate is valid; zero times if it
+// has none.
+func (t *TLS) Life() (from, until time.Time) {
+	if t == nil {
+		return from, until
+	}
+	if certs := t.files.get().certs; len(certs) > 0 {
+		from, until = certs[0].Leaf.NotBefore, certs[0].Leaf.NotAfter
+	}
+	return from, until
+}
+
 // Server returns the configuration to serve with. With a CA, a client's
 // certificate is verified if it has one: whoever serves asks whether it had.
 func (t *TLS) Server() *tls.Config {

@@ -59,6 +59,7 @@ func TestChangedFilesAreReadAndBadOnesAreNot(t *testing.T) {
 		log.Reset()
 		write(t, path, step.text)
 		touch(t, i, path)
+		_, _ = f.get(), f.get() // until it has settled
 		for range 3 {
 			if got := strings.Join(f.get(), ","); got != step.want {
 				t.Errorf("after %q: %q, want %q", step.text, got, step.want)
@@ -72,12 +73,52 @@ func TestChangedFilesAreReadAndBadOnesAreNot(t *testing.T) {
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
+	_, _ = f.get(), f.get()
 	if got := f.get(); len(got) != 1 || got[0] != two || !strings.Contains(log.String(), "no such file") {
 		t.Errorf("without the file: %q\n%s", got, &log)
 	}
 	if _, err := OpenSecrets("--secret-file", path, slog.Default()); err == nil || !strings.Contains(err.Error(), "--secret-file") {
 		t.Errorf("a file that is not there: %v", err)
 	}
+}
+
+// A file that is being written is not taken: half a secret is a secret, too.
+func TestAFileThatIsBeingWrittenIsNotTaken(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "secret")
+	write(t, path, one+"\n")
+	f, err := open("--secret-file", slog.New(slog.DiscardHandler), func(c [][]byte) ([]string, error) { return ParseSecrets(string(c[0])) }, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	f.now = func() time.Time { return now }
+	after := func(d time.Duration, want string) {
+		t.Helper()
+		now = now.Add(d)
+		if got := strings.Join(f.get(), ","); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	set := func(text string, modified time.Time) {
+		write(t, path, text)
+		if err := os.Chtimes(path, modified, modified); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(two[:20], now)
+	after(checkEvery, one)
+	after(checkEvery/2, one)
+	set(two+"\n", now)
+	after(checkEvery, one)
+	after(checkEvery, two)            // for it says of itself that it is old enough
+	set(one+"\n", now.Add(time.Hour)) // by a clock that is fast
+	after(checkEvery, two)
+	after(checkEvery, two)
+	after(checkEvery, one)
+	set(two[:20], now.Add(-checkEvery))
+	after(checkEvery/2, one)
+	set(two+"\n", now.Add(-time.Hour)) // another was put in its place
+	after(checkEvery, two)
 }
 
 func TestSecretsAreReadLineByLine(t *testing.T) {
@@ -298,7 +339,7 @@ func TestCertificatesAreExchangedWhileServing(t *testing.T) {
 		if err := os.Rename(filepath.Join(next, name), filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
-		touch(t, 1, filepath.Join(dir, name))
+		touch(t, -1, filepath.Join(dir, name))
 	}
 	if ok, err := ask(old); err != nil || !ok {
 		t.Errorf("a connection that was open: %v, %v", ok, err)
@@ -309,5 +350,22 @@ func TestCertificatesAreExchangedWhileServing(t *testing.T) {
 	stranger := client(TLSFiles{CA: f.CA})
 	if ok, err := ask(stranger); err != nil || ok {
 		t.Errorf("a new connection without a certificate: %v, %v", ok, err)
+	}
+}
+
+// A certificate tells how long it is good, and the one that takes its place too.
+func TestLifeOfACertificate(t *testing.T) {
+	var none *TLS
+	if from, until := none.Life(); !from.IsZero() || !until.IsZero() {
+		t.Errorf("no TLS: %v, %v", from, until)
+	}
+	dir := t.TempDir()
+	f := authority(t, dir, "node", "127.0.0.1")
+	own, err := OpenTLS(f, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if from, until := own.Life(); time.Since(from) < 0 || time.Until(until) <= 0 {
+		t.Errorf("from %v until %v", from, until)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/memberlist"
@@ -134,6 +135,8 @@ type Registry struct {
 	name    string        // of this one in the gossip
 	addr    string        // where others reach it
 	joined  chan struct{} // closed when the first attempt to join has ended
+
+	ending atomic.Bool // Close was called
 
 	mu      sync.Mutex           // guards what follows
 	meta    []byte               // what this one says of itself
@@ -262,6 +265,7 @@ func (r *Registry) Close() error {
 	if again {
 		return nil
 	}
+	r.ending.Store(true)
 	r.stop()
 	err := r.list.Shutdown()
 	r.running.Wait()

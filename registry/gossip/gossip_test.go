@@ -1,10 +1,13 @@
 package gossip
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -330,6 +333,113 @@ func TestSeedThatHangs(t *testing.T) {
 	sees(t, r, "a")
 }
 
+// What fails because the gossip is being ended is nothing to warn of.
+func TestTheEndIsNotWarnedOf(t *testing.T) {
+	var log bytes.Buffer
+	var end atomic.Bool
+	w := logWriter{slog.New(slog.NewTextHandler(&log, nil)), &end, new(atomic.Int64)}
+	const line = "[ERR] memberlist: Failed to send gossip to 10.0.0.1:7946: use of closed network connection"
+	for _, want := range []int{1, 1} {
+		if _, err := w.Write([]byte(line)); err != nil || strings.Count(log.String(), "level=WARN") != want {
+			t.Errorf("%v, the log has:\n%s", err, &log)
+		}
+		w.last.Store(0)
+		end.Store(true)
+	}
+}
+
+// A seed that hangs up at once, as one does that has too much to do, says nothing of the
+// secret either.
+func TestSeedThatHangsUp(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for conn, err := l.Accept(); err == nil; conn, err = l.Accept() {
+			conn.Close()
+		}
+	}()
+	defer func() { l.Close(); <-done }()
+	r := open(t, Config{Secrets: fixed(secret), Seeds: []string{l.Addr().String()}, Interval: 50 * time.Millisecond})
+	register(t, r, "a")
+	views := 0
+	for members, err := range r.Watch(t.Context()) {
+		if err != nil || len(members) != 1 {
+			t.Errorf("%v, %v; want itself alone", members, err)
+		}
+		if views++; views == 3 {
+			break
+		}
+	}
+}
+
+// Strangers who hold as many connections as there may be keep no member out: it joins at
+// the first attempt.
+func TestStrangersKeepNobodyOut(t *testing.T) {
+	a := open(t, Config{Secrets: fixed(secret)})
+	register(t, a, "a")
+	for range 2 * maxStreams {
+		c, err := net.Dial("tcp", a.Addr())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	b := open(t, Config{Secrets: fixed(secret), Seeds: []string{a.Addr()}, Interval: time.Hour})
+	register(t, b, "b")
+	for members, err := range b.Watch(t.Context()) {
+		if err != nil || len(members) != 2 {
+			t.Errorf("the first view is %v, %v", members, err)
+		}
+		break
+	}
+	sees(t, a, "a", "b")
+}
+
+// Too many connections are taken from whoever has most of them, and there from who says
+// nothing.
+func TestTheGreediestLosesConnections(t *testing.T) {
+	tr := &transport{}
+	enter := func(from string) *stream {
+		ours, theirs := net.Pipe()
+		go func() { _, _ = theirs.Write([]byte("x")) }()
+		t.Cleanup(func() { ours.Close(); theirs.Close() })
+		return tr.enter(addressed{ours, net.TCPAddrFromAddrPort(netip.MustParseAddrPort(from))})
+	}
+	few := []*stream{enter("[2001:db8::]:1"), enter("10.0.0.1:1"), enter("10.0.0.2:1"), enter("10.0.0.2:2"), enter("[fd00::1]:1")}
+	if n, err := few[0].Read(make([]byte, 1)); n != 1 || err != nil { // it is not evicted
+		t.Fatal(n, err)
+	}
+	for i := range 3 * maxStreams { // a machine may have all addresses of a network
+		enter(fmt.Sprintf("[2001:db8::%x]:%d", i, i+1))
+	}
+	if len(tr.open) != maxStreams {
+		t.Errorf("%d connections are open", len(tr.open))
+	}
+	for _, s := range few {
+		if !slices.Contains(tr.open, s) {
+			t.Errorf("the connection from %v was closed", s.from)
+		}
+	}
+	for _, s := range slices.Clone(tr.open) {
+		s.Close()
+	}
+	if len(tr.open) != 0 {
+		t.Errorf("%d connections are open after all were closed", len(tr.open))
+	}
+}
+
+// addressed is a connection from an address.
+type addressed struct {
+	net.Conn
+	from net.Addr
+}
+
+func (a addressed) RemoteAddr() net.Addr { return a.from }
+
 // What strangers send is bounded, whatever they claim will come.
 func TestStrangersFillNothing(t *testing.T) {
 	r := open(t, Config{Secrets: fixed(secret)})
@@ -360,7 +470,10 @@ func TestStrangersFillNothing(t *testing.T) {
 			t.Fatalf("a stranger has sent %d bytes", sent)
 		}
 	}
-	if n := len(r.net.slots); n > maxStreams {
+	r.net.mu.Lock()
+	n := len(r.net.open)
+	r.net.mu.Unlock()
+	if n > maxStreams {
 		t.Errorf("%d connections are open", n)
 	}
 	b := open(t, Config{Secrets: fixed(secret), Seeds: []string{r.Addr()}, Interval: 50 * time.Millisecond})

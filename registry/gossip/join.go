@@ -107,7 +107,7 @@ func (r *Registry) joinWithAny(addrs []string) error {
 }
 
 // findSecretWrong finds out whether somebody is there who understands nothing of what this
-// one says: he answers with an error, or hangs up.
+// one says: he answers with an error.
 func (r *Registry) findSecretWrong(addrs []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -56,7 +56,7 @@ func (r *Registry) listen() error {
 	c.GossipToTheDeadTime, c.PushPullInterval = deadInterval, allInterval
 	c.EnableCompression = false // what is said is short
 	c.Delegate, c.Events, c.Merge, c.Alive = delegate{r}, events{r}, gate{r}, gate{r}
-	c.Logger = log.New(logWriter{r.log, new(atomic.Int64)}, "", 0)
+	c.Logger = log.New(logWriter{r.log, &r.ending, new(atomic.Int64)}, "", 0)
 	if r.cfg.Secrets != nil {
 		all, err := keys(r.cfg.Secrets())
 		if err != nil {
@@ -209,6 +209,7 @@ func (g gate) NotifyMerge(all []*memberlist.Node) error {
 // reaches the port could make more of them.
 type logWriter struct {
 	log  *slog.Logger
+	end  *atomic.Bool  // the gossip is being ended, and fails for that
 	last *atomic.Int64 // when the last warning was, in Unix nanoseconds
 }
 
@@ -218,7 +219,7 @@ func (w logWriter) Write(line []byte) (int, error) {
 	if rest, ok := strings.CutPrefix(text, "[ERR] "); ok {
 		text = rest
 		now, last := time.Now().UnixNano(), w.last.Load()
-		if now-last >= int64(time.Second) && w.last.CompareAndSwap(last, now) {
+		if !w.end.Load() && now-last >= int64(time.Second) && w.last.CompareAndSwap(last, now) {
 			level = slog.LevelWarn
 		}
 	} else if _, rest, ok := strings.Cut(text, "] "); ok && strings.HasPrefix(text, "[") {

@@ -3,10 +3,12 @@ package gossip
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net"
+	"net/netip"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -19,6 +21,8 @@ import (
 const (
 	maxStreams = 32
 	maxStream  = 1 << 20
+
+	takesLong = 500 * time.Millisecond // a member is done within milliseconds
 )
 
 // A transport is the library's, with bounds on what others may send by TCP, and a
@@ -26,11 +30,11 @@ const (
 type transport struct {
 	*memberlist.NetTransport
 	streams chan net.Conn
-	slots   chan struct{} // a value for each open connection
 	done    chan struct{} // closed by Shutdown
 	pump    sync.WaitGroup
 
-	mu    sync.Mutex // guards spoke
+	mu    sync.Mutex // guards what follows
+	open  []*stream  // that others have opened, the oldest first
 	spoke map[string]bool
 }
 
@@ -52,28 +56,20 @@ func newTransport(c *memberlist.Config) (*transport, error) {
 		return nil, err
 	}
 	t := &transport{
-		NetTransport: nt, streams: make(chan net.Conn), slots: make(chan struct{}, maxStreams),
-		done: make(chan struct{}), spoke: make(map[string]bool),
+		NetTransport: nt, streams: make(chan net.Conn), done: make(chan struct{}), spoke: make(map[string]bool),
 	}
 	t.pump.Go(t.admit)
 	return t, nil
 }
 
-// admit hands on the connections that others open, and closes those that are too
-// many.
+// admit hands on the connections that others open.
 func (t *transport) admit() {
 	for {
 		select {
 		case <-t.done:
 			return
 		case raw := <-t.NetTransport.StreamCh():
-			select {
-			case t.slots <- struct{}{}:
-			default:
-				_ = raw.Close()
-				continue
-			}
-			conn := &stream{Conn: raw, left: maxStream, closed: sync.OnceFunc(func() { <-t.slots })}
+			conn := t.enter(raw)
 			select {
 			case t.streams <- conn:
 			case <-t.done:
@@ -82,6 +78,58 @@ func (t *transport) admit() {
 			}
 		}
 	}
+}
+
+// enter takes a connection in. If there are too many, one is closed: of those that come
+// from where most come from, the oldest that says nothing or takes long. So who opens
+// connections and says nothing is in nobody's way but his own, and members that come in a crowd
+// do not drive each other out.
+func (t *transport) enter(raw net.Conn) *stream {
+	s := &stream{Conn: raw, left: maxStream, from: networkOf(raw.RemoteAddr()), since: time.Now()}
+	s.closed = func() { t.forgetStream(s) }
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open = append(t.open, s)
+	if len(t.open) <= maxStreams {
+		return s
+	}
+	count, most := make(map[netip.Prefix]int), netip.Prefix{}
+	for _, o := range t.open {
+		if count[o.from]++; count[o.from] > count[most] {
+			most = o.from
+		}
+	}
+	i := slices.IndexFunc(t.open, func(o *stream) bool {
+		return o.from == most && (!o.spoke.Load() || s.since.Sub(o.since) > takesLong)
+	})
+	if i < 0 {
+		i = slices.IndexFunc(t.open, func(o *stream) bool { return o.from == most })
+	}
+	_ = t.open[i].Conn.Close() // whoever reads from it learns of it
+	t.open = slices.Delete(t.open, i, i+1)
+	return s
+}
+
+// forgetStream is called when a connection that another one opened has been closed.
+func (t *transport) forgetStream(s *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.open = slices.DeleteFunc(t.open, func(o *stream) bool { return o == s })
+}
+
+// networkOf returns what one machine may have at its disposal: an address of IPv4, a
+// network of 2^64 addresses of IPv6.
+func networkOf(a net.Addr) netip.Prefix {
+	ap, err := netip.ParseAddrPort(a.String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip := ap.Addr().Unmap()
+	p, err := ip.Prefix(min(ip.BitLen(), 64))
+	if err != nil {
+		return netip.Prefix{}
+	}
+	return p
 }
 
 // StreamCh implements memberlist.Transport.
@@ -106,10 +154,10 @@ func (t *transport) DialAddressTimeout(a memberlist.Address, timeout time.Durati
 	if err != nil {
 		return nil, err
 	}
-	return &stream{Conn: raw, left: maxStream, closed: func() {}, heard: func() {
+	return &stream{Conn: raw, left: maxStream, closed: func() {}, heard: func(whole bool) {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.spoke[a.Addr] = true
+		t.spoke[a.Addr] = whole
 	}}, nil
 }
 
@@ -120,8 +168,9 @@ func (t *transport) forget() {
 	clear(t.spoke)
 }
 
-// answered returns one of the addresses at which somebody said something, or ended the
-// connection, since forget; empty if there is none. One who hangs has done neither.
+// answered returns one of the addresses at which somebody said something since forget,
+// and was not cut off; empty if there is none. Who understands nothing of what a node says tells
+// it so; who hangs, or hangs up, may have too much to do.
 func (t *transport) answered(addrs []string) string {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -136,9 +185,15 @@ func (t *transport) answered(addrs []string) string {
 // A stream is a connection of which only so much is read.
 type stream struct {
 	net.Conn
-	left   int    // bytes that may still be read
-	closed func() // is called at each Close
-	heard  func() // is called when the other side has answered, or hung up; may be nil
+	left   int          // bytes that may still be read
+	from   netip.Prefix // who opened it; this and what follows is for those that others opened
+	since  time.Time
+	spoke  atomic.Bool // something was read
+	closed func()      // is called at each Close
+
+	// heard is called after each Read, with whether the other side has answered and its
+	// answer was not cut off; may be nil.
+	heard func(whole bool)
 }
 
 // Read implements io.Reader.
@@ -148,8 +203,11 @@ func (s *stream) Read(b []byte) (int, error) {
 	}
 	n, err := s.Conn.Read(b[:min(len(b), s.left)])
 	s.left -= n
-	if s.heard != nil && (n > 0 || errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET)) {
-		s.heard()
+	if n > 0 {
+		s.spoke.Store(true)
+	}
+	if s.heard != nil {
+		s.heard(n > 0 && err == nil)
 	}
 	return n, err
 }

@@ -46,8 +46,8 @@ type Config struct {
 	// Interval is how often the file is looked at. Zero means DefaultInterval.
 	Interval time.Duration
 
-	// Backoff is the longest pause when the file cannot be read. Zero means the
-	// default of a [registry.Poller].
+	// Backoff is the longest pause when the file cannot be read. Zero means Interval:
+	// to look at a file costs little, and whoever has put it right waits for it.
 	Backoff time.Duration
 }
 
@@ -69,7 +69,7 @@ func (c Config) Validate() error {
 	case c.Interval < 0:
 		return fmt.Errorf("static: Interval is %v: use a positive duration, or 0 for %v", c.Interval, DefaultInterval)
 	case c.Backoff < 0:
-		return fmt.Errorf("static: Backoff is %v: use a positive duration, or 0 for %v", c.Backoff, registry.DefaultBackoff)
+		return fmt.Errorf("static: Backoff is %v: use a positive duration, or 0 for Interval", c.Backoff)
 	}
 	return check("static: Members", c.Members)
 }
@@ -89,6 +89,9 @@ func New(cfg Config) (*Registry, error) {
 	}
 	if cfg.Interval == 0 {
 		cfg.Interval = DefaultInterval
+	}
+	if cfg.Backoff == 0 {
+		cfg.Backoff = cfg.Interval
 	}
 	cfg.Members = slices.Clone(cfg.Members)
 	r := &Registry{cfg: cfg}

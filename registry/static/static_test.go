@@ -178,6 +178,33 @@ func TestFileThatIsNoListIsAnError(t *testing.T) {
 	}
 }
 
+// A file that is put right is read with the next look, however long it was wrong.
+func TestAFileThatIsPutRightIsReadSoon(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "peers")
+		write(t, path, []byte("no address"))
+		r, err := New(Config{File: path})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun, right := time.Now(), time.Time{}
+		for members, err := range r.Watch(t.Context()) {
+			switch {
+			case err == nil && len(members) == 1:
+				if took := time.Since(right); took > 2*DefaultInterval {
+					t.Errorf("it was read after %v", took)
+				}
+				return
+			case err == nil:
+				t.Fatalf("got %v", members)
+			case right.IsZero() && time.Since(begun) > time.Minute:
+				right = time.Now()
+				write(t, path, []byte("10.0.0.1:8000"))
+			}
+		}
+	})
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add([]byte("a=b:1\n[::1]:8000"))
 	f.Add([]byte(`[{"id":"a","addr":"a:1"}]`))
