@@ -305,24 +305,13 @@ func (p *Process) start(ctx context.Context) error {
 		return err
 	}
 	p.runExports()
-	if p.server != nil {
-		l := listen.New(p.listener, maxAPIConns)
-		if !p.doors.api.Asks() && p.doors.tls == nil {
-			l.SetEarly(listen.Early{Answer: p.api.answerPlain, Whole: plain.Whole, Idle: idleTimeout, Write: writeTimeout})
-		}
-		served := p.doors.wrap(l)
-		p.wg.Go(func() {
-			if err := p.server.Serve(served); !errors.Is(err, http.ErrServerClosed) {
-				p.log.Error("the API is served no more", "err", err)
-			}
-		})
-	}
 	if err := p.follow(ctx); err != nil {
 		return err
 	}
 	if err := p.node.Start(ctx); err != nil {
 		return err
 	}
+	p.serveAPI()
 	if p.found != nil && p.cfg.Role == geecache.RoleNode { // nobody asks a client for anything
 		p.found.register()
 	}
@@ -338,6 +327,24 @@ func (p *Process) start(ctx context.Context) error {
 		p.log.Info("the API is served", "url", scheme+p.APIAddr()+"/api?key=")
 	}
 	return nil
+}
+
+// serveAPI begins to serve the API, if it is to be: once the registry has told of the nodes.
+// Who asks before that is not refused, but waits for the port, which listens already.
+func (p *Process) serveAPI() {
+	if p.server == nil {
+		return
+	}
+	l := listen.New(p.listener, maxAPIConns)
+	if !p.doors.api.Asks() && p.doors.tls == nil {
+		l.SetEarly(listen.Early{Answer: p.api.answerPlain, Whole: plain.Whole, Idle: idleTimeout, Write: writeTimeout})
+	}
+	served := p.doors.wrap(l)
+	p.wg.Go(func() {
+		if err := p.server.Serve(served); !errors.Is(err, http.ErrServerClosed) {
+			p.log.Error("the API is served no more", "err", err)
+		}
+	})
 }
 
 // follow opens the registry, if there is one, and follows it from now on.
