@@ -134,5 +134,5 @@ func (e *Engine) standIn(ctx context.Context, name, have string) (what string, e
 	for _, c := range s.config {
 		args = append(args, "--change", c)
 	}
-	return what, e.importing(ctx, append(args, "-", name), s.fill)
+	return what, e.importing(ctx, tag, append(args, "-", name), s.fill)
 }

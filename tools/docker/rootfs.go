@@ -19,6 +19,7 @@ import (
 // makes all that follows do nothing.
 type rootfs struct {
 	e    *Engine
+	tag  string // of the image
 	tar  *tar.Writer
 	seen map[string]bool
 	err  error
@@ -28,11 +29,11 @@ type rootfs struct {
 var errEnded = errors.New("docker import has ended")
 
 // importing runs docker import with what fill writes.
-func (e *Engine) importing(ctx context.Context, args []string, fill func(context.Context, *rootfs)) error {
+func (e *Engine) importing(ctx context.Context, tag string, args []string, fill func(context.Context, *rootfs)) error {
 	in, out := io.Pipe()
 	written := make(chan error, 1)
 	go func() {
-		r := &rootfs{e: e, tar: tar.NewWriter(out), seen: make(map[string]bool)}
+		r := &rootfs{e: e, tag: tag, tar: tar.NewWriter(out), seen: make(map[string]bool)}
 		fill(ctx, r)
 		err := errors.Join(r.err, r.tar.Close())
 		written <- err

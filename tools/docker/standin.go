@@ -66,6 +66,15 @@ func standIns() []standIn {
 			config:     []string{"ENV PATH=/usr/local/bin:/usr/bin:/bin", "EXPOSE 2379 2380", `CMD ["/usr/local/bin/etcd"]`},
 			fill:       fillEtcd,
 		},
+		{
+			repository: "ministackorg/ministack",
+			what:       whatMiniStack,
+			config: []string{
+				"ENV PATH=/usr/local/bin:/usr/bin:/bin", "ENV PYTHONHOME=/usr/local", "ENV PYTHONPATH=/app", "EXPOSE 4566",
+				`ENTRYPOINT ["/usr/local/bin/python3", "-m", "ministack"]`,
+			},
+			fill: fillMiniStack,
+		},
 	}
 }
 
