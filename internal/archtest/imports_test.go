@@ -69,7 +69,7 @@ var (
 		{"internal/web", []string{"geecache"}, []string{anything}},
 		{"internal/registries", []string{"geecache", "registry", "registry/*", "internal/ecstask"}, []string{anything}},
 		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "metrics/*", "registry", "registry/*", "snapshot", "snapshot/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
-		{"internal/envbench", append([]string{"internal/loadgen"}, core...), []string{anything}},
+		{"internal/envbench", append([]string{"internal/loadgen", "internal/awsapi"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*"}, core...), []string{anything}},
 
 		{"internal/prices", nil, nil},
@@ -77,6 +77,7 @@ var (
 		{"aws-terraform/cmd/tfdeploy", []string{"internal/cli", "internal/prices", "internal/tfdeploy", "metrics"}, nil},
 
 		{"internal/archtest", nil, nil},
+		{"localstack-setup/hello", nil, nil},
 		{"e2e", nil, nil},
 	}
 )

@@ -106,6 +106,10 @@ func New(environment string, o Options) (Driver, error) {
 	switch environment {
 	case Local:
 		return newLocal(o)
+	case Docker:
+		return newComposed(o)
+	case Emulator:
+		return newEmulator(o)
 	}
 	return nil, UnknownEnvironment(environment)
 }
@@ -133,6 +137,8 @@ type Status struct {
 	Stages  []Stage  `json:"stages,omitempty"`
 	Changed []string `json:"changed"`         // what Up or Scale has made or changed
 	Notes   []string `json:"notes,omitempty"` // what is not here as it would be in production
+
+	wanting string // what else is not as it should be
 }
 
 // A Member is one process of a deployment.
@@ -148,6 +154,7 @@ type Member struct {
 	Error   string `json:"error,omitempty"` // why it does not answer
 
 	ring []string // IDs
+	task string   // what the environment calls it
 }
 
 // judge fills in what follows from the members.
@@ -176,7 +183,7 @@ func (s *Status) judge() {
 		}
 		whole = whole && len(m.ring) == s.Desired
 	}
-	if whole && s.Answering == s.Desired && s.Owning == s.Desired {
+	if whole && s.wanting == "" && s.Answering == s.Desired && s.Owning == s.Desired {
 		s.Agree, s.Epoch = true, ready[0].Epoch
 	}
 }
@@ -198,6 +205,9 @@ func (s *Status) why() string {
 		default:
 			epochs[m.Epoch] = append(epochs[m.Epoch], fmt.Sprintf("%s sees %d", m.ID, m.Ring))
 		}
+	}
+	if s.wanting != "" {
+		parts = append(parts, s.wanting)
 	}
 	if nodes != s.Desired {
 		parts = append(parts, fmt.Sprintf("%d nodes run", nodes))

@@ -24,16 +24,18 @@ const (
 // A prober asks processes what they are, each at its own address.
 type prober struct {
 	http  *http.Client
-	hello bool // they are no nodes, and only answer
+	plain *http.Client // proves nothing: for what is open to all
+	hello bool         // they are no nodes, and only answer
 }
 
 // newProber returns a prober that proves the cluster's secret; an empty one: there is none.
 func newProber(secret string, hello bool) *prober {
 	t := &http.Transport{MaxIdleConnsPerHost: 2, IdleConnTimeout: 10 * time.Second} // no proxy
-	p := &prober{http: &http.Client{Transport: t}, hello: hello}
+	open := &http.Client{Transport: t}
+	p := &prober{http: open, plain: open, hello: hello}
 	if secret != "" {
 		secrets := []string{secret}
-		p.http.Transport = (&geecache.Credentials{Secrets: func() []string { return secrets }}).Transport(t)
+		p.http = &http.Client{Transport: (&geecache.Credentials{Secrets: func() []string { return secrets }}).Transport(t)}
 	}
 	return p
 }
@@ -95,20 +97,37 @@ func (p *prober) one(ctx context.Context, m *Member) {
 		}
 	}
 	m.Ring = len(m.ring)
-	if _, err := p.get(ctx, m.Addr, "/readyz"); err != nil {
+	if _, err := p.getPlain(ctx, m.Addr, "/readyz"); err != nil {
 		m.State = fmt.Sprintf("%s, and not ready: %v", m.State, err)
 		return
 	}
 	m.Ready = true
 }
 
-// get asks for a path. An answer that is not 200 is an error.
+// readyPath returns where a process says that it is ready.
+func (p *prober) readyPath() string {
+	if p.hello {
+		return "/"
+	}
+	return "/readyz"
+}
+
+// get asks for a path, with the secret's proof. An answer that is not 200 is an error.
 func (p *prober) get(ctx context.Context, addr, path string) ([]byte, error) {
+	return ask(ctx, p.http, addr, path)
+}
+
+// getPlain asks for a path that is open to all.
+func (p *prober) getPlain(ctx context.Context, addr, path string) ([]byte, error) {
+	return ask(ctx, p.plain, addr, path)
+}
+
+func ask(ctx context.Context, client *http.Client, addr, path string) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
 	if err != nil {
 		return nil, err
 	}
-	resp, err := p.http.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return nil, short(err)
 	}
@@ -119,9 +138,19 @@ func (p *prober) get(ctx context.Context, addr, path string) ([]byte, error) {
 	}
 	if resp.StatusCode != http.StatusOK {
 		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
-		return nil, fmt.Errorf("%s: %s", resp.Status, line)
+		return nil, &statusError{resp.StatusCode, resp.Header.Get("Geecache-Error"), line}
 	}
 	return body, nil
+}
+
+// A statusError is an answer that is not 200.
+type statusError struct {
+	code         int
+	reason, line string // why, in the header's word, and in the answer's first line
+}
+
+func (e *statusError) Error() string {
+	return fmt.Sprintf("status %d %s: %s", e.code, http.StatusText(e.code), e.line)
 }
 
 // short leaves out of an error what the caller says anyway.

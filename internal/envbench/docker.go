@@ -1,0 +1,412 @@
+package envbench
+
+import (
+	"archive/tar"
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// composeSecret is where the compose file keeps the cluster's secret in each container.
+const composeSecret = "/run/geecache/secrets/cluster"
+
+const defaultDockerAPI = 9999
+
+// A composed deploys with the compose file in docker-native/, as a project of the
+// deployment's name.
+type composed struct {
+	Options
+	file string
+}
+
+func newComposed(o Options) (*composed, error) {
+	file := filepath.Join(o.Dir, "docker-native", "docker-compose.yml")
+	if _, err := os.Stat(file); err != nil {
+		return nil, fmt.Errorf("the compose file: %w: run this in the project's folder, or name that with --dir", err)
+	}
+	return &composed{o, file}, nil
+}
+
+// A container is one of the project.
+type container struct {
+	ID, Name, Service, Image, State, Health, IP string
+	Env                                         map[string]string
+	APIPort                                     string // on this machine
+}
+
+// containers returns those of nodes and of the API server, nodes first.
+func (c *composed) containers(ctx context.Context, name string) (all []container, err error) {
+	if err := checkName(name); err != nil {
+		return nil, err
+	}
+	ids, err := docker(ctx, nil, "ps", "--all", "--quiet", "--no-trunc", "--filter", "label=com.docker.compose.project="+name)
+	if err != nil || ids == "" {
+		return nil, err
+	}
+	text, err := docker(ctx, nil, append([]string{"inspect"}, strings.Fields(ids)...)...)
+	if err != nil {
+		return nil, err
+	}
+	var inspected []struct {
+		ID, Name string
+		State    struct {
+			Status string
+			Health *struct{ Status string }
+		}
+		Config struct {
+			Image  string
+			Env    []string
+			Labels map[string]string
+		}
+		NetworkSettings struct {
+			Networks map[string]struct{ IPAddress string }
+			Ports    map[string][]struct{ HostPort string }
+		}
+	}
+	if err := json.Unmarshal([]byte(text), &inspected); err != nil {
+		return nil, err
+	}
+	for _, in := range inspected {
+		one := container{
+			ID: in.ID, Name: strings.TrimPrefix(in.Name, "/"), Service: in.Config.Labels["com.docker.compose.service"],
+			Image: in.Config.Image, State: in.State.Status, Env: make(map[string]string),
+		}
+		if one.Service != nodeService && one.Service != apiService {
+			continue
+		}
+		for _, n := range in.NetworkSettings.Networks {
+			one.IP = cmp.Or(one.IP, n.IPAddress)
+		}
+		for _, e := range in.Config.Env {
+			variable, value, _ := strings.Cut(e, "=")
+			one.Env[variable] = value
+		}
+		for _, p := range in.NetworkSettings.Ports[fmt.Sprintf("%d/tcp", apiPort)] {
+			one.APIPort = p.HostPort
+		}
+		all = append(all, one)
+	}
+	slices.SortFunc(all, func(a, b container) int {
+		return cmp.Or(strings.Compare(b.Service, a.Service), strings.Compare(a.Name, b.Name)) // node, api
+	})
+	return all, nil
+}
+
+// compose runs Compose. more are the nodes' variables that the compose file does not
+// know; their values are in env.
+func (c *composed) compose(ctx context.Context, name string, more, env []string, args ...string) (err error) {
+	all := []string{"compose", "--project-name=" + name, "--file=" + c.file}
+	if len(more) > 0 {
+		variables := make(map[string]string)
+		for _, v := range more {
+			variables[v] = "${" + v + "}" // the file holds no value
+		}
+		text, err := json.Marshal(map[string]any{"services": map[string]any{nodeService: map[string]any{"environment": variables}}})
+		if err != nil {
+			return err
+		}
+		f, err := os.CreateTemp("", "geecache-compose-*.json")
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
+		if _, err := f.Write(text); err != nil {
+			return errors.Join(err, f.Close())
+		}
+		if err := f.Close(); err != nil {
+			return err
+		}
+		all = append(all, "--file="+f.Name())
+	}
+	_, err = docker(ctx, env, append(all, args...)...)
+	return err
+}
+
+// knownToCompose returns the variables that the compose file hands on to nodes.
+func knownToCompose() []string {
+	return []string{"GEECACHE_SOURCE", "GEECACHE_QUERY", "GEECACHE_REGISTRY"}
+}
+
+// Up implements Driver.
+func (c *composed) Up(ctx context.Context, d Deployment) (*Status, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	d = d.WithDefaults()
+	secrets, err := d.secrets()
+	if err != nil {
+		return nil, err
+	}
+	if _, given := secrets[secretVariable]; given {
+		return nil, fmt.Errorf("%s: in Docker the cluster makes a secret of its own: leave it out", secretVariable)
+	}
+	if _, err := docker(ctx, nil, "image", "inspect", "--format", "{{.Id}}", d.Image); err != nil {
+		return nil, fmt.Errorf("this machine's Docker has no image %q: build it with `docker build -f docker-native/Dockerfile -t %s .`: %w", d.Image, d.Image, err)
+	}
+	env := []string{"GEECACHE_IMAGE=" + d.Image, "GEECACHE_API_PORT=" + strconv.Itoa(cmp.Or(d.APIPort, defaultDockerAPI))}
+	if d.Registry != "" {
+		env = append(env, "GEECACHE_REGISTRY="+d.Registry)
+	}
+	var more []string
+	values := make(map[string]string)
+	for _, v := range d.variables() {
+		variable, value, _ := strings.Cut(v, "=")
+		values[variable] = value
+	}
+	maps.Copy(values, secrets)
+	for _, variable := range slices.Sorted(maps.Keys(values)) {
+		env = append(env, variable+"="+values[variable])
+		if !slices.Contains(knownToCompose(), variable) {
+			more = append(more, variable)
+		}
+	}
+	return c.bring(ctx, d.Name, d.Nodes, more, env)
+}
+
+// Scale implements Driver.
+func (c *composed) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
+	now, err := c.containers(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(now) == 0 {
+		return nil, ErrAbsent
+	}
+	env := []string{"GEECACHE_IMAGE=" + now[0].Image}
+	for _, in := range now {
+		if in.APIPort != "" {
+			env = append(env, "GEECACHE_API_PORT="+in.APIPort)
+		}
+	}
+	var more []string
+	for _, variable := range slices.Sorted(maps.Keys(now[0].Env)) {
+		if !strings.HasPrefix(variable, "GEECACHE_") {
+			continue
+		}
+		env = append(env, variable+"="+now[0].Env[variable])
+		if !slices.Contains(knownToCompose(), variable) {
+			more = append(more, variable)
+		}
+	}
+	return c.bring(ctx, name, nodes, more, env, "--no-recreate")
+}
+
+// bring makes the project what it is to be.
+func (c *composed) bring(ctx context.Context, name string, nodes int, more, env []string, args ...string) (*Status, error) {
+	before, err := c.containers(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	w := c.stopwatch()
+	w.stage("compose", fmt.Sprintf("%d nodes and an API server", nodes))
+	limited, cancel := context.WithTimeout(ctx, c.StartWithin)
+	defer cancel()
+	err = c.compose(limited, name, more, env, append([]string{
+		"up", "--detach", "--wait", "--no-build", "--pull=never", "--quiet-pull", fmt.Sprintf("--scale=%s=%d", nodeService, nodes),
+	}, append(args, nodeService, apiService)...)...)
+	if err != nil {
+		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		defer cancel()
+		return nil, fmt.Errorf("%w%s", err, c.lastWords(clean, name))
+	}
+	w.stage("agreement", "all nodes are asked for their ring")
+	p, err := c.prober(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	s, err := c.awaitAgreement(ctx, func(ctx context.Context) (*Status, error) {
+		s, err := c.look(ctx, name, p)
+		if err == nil {
+			s.Desired = nodes
+		}
+		return s, err
+	})
+	w.end()
+	if err != nil {
+		return s, fmt.Errorf("%w%s", err, c.lastWords(ctx, name))
+	}
+	after, err := c.containers(ctx, name)
+	s.Stages, s.Changed = w.stages, changes(before, after)
+	return s, err
+}
+
+// changes says which containers are not those from before.
+func changes(before, after []container) (changed []string) {
+	was := make(map[string]string)
+	for _, in := range before {
+		was[in.ID] = in.Name
+	}
+	for _, in := range after {
+		if _, same := was[in.ID]; !same {
+			changed = append(changed, "container "+in.Name+" is created")
+		}
+		delete(was, in.ID)
+	}
+	for _, name := range slices.Sorted(maps.Values(was)) {
+		changed = append(changed, "container "+name+" is removed")
+	}
+	return changed
+}
+
+// prober returns what asks the project's processes, with their secret.
+func (c *composed) prober(ctx context.Context, name string) (*prober, error) {
+	secret, err := c.Secret(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return newProber(secret, false), nil
+}
+
+// Secret returns the cluster's secret, out of one of its containers.
+func (c *composed) Secret(ctx context.Context, name string) (string, error) {
+	all, err := c.containers(ctx, name)
+	if err != nil || len(all) == 0 {
+		return "", err
+	}
+	archive, err := docker(ctx, nil, "cp", all[0].ID+":"+composeSecret, "-")
+	if err != nil {
+		return "", err
+	}
+	r := tar.NewReader(bytes.NewReader([]byte(archive)))
+	if _, err := r.Next(); err != nil {
+		return "", fmt.Errorf("the cluster's secret in %s: %w", all[0].Name, err)
+	}
+	text, err := io.ReadAll(io.LimitReader(r, maxAnswer))
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+	return first, nil
+}
+
+// look asks Docker what runs, and then every process.
+func (c *composed) look(ctx context.Context, name string, p *prober) (*Status, error) {
+	all, err := c.containers(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, ErrAbsent
+	}
+	s := &Status{Environment: Docker, Name: name, Image: all[0].Image, Notes: []string{
+		"containers of one machine: no other machine, no load balancer, and addresses that only this machine's Docker leads to",
+	}}
+	for _, in := range all {
+		if in.Service == nodeService {
+			s.Desired++
+			if in.State == "running" {
+				s.Reported++
+			}
+		}
+		m := Member{ID: in.Name, API: in.Service == apiService, task: in.ID}
+		if in.IP != "" {
+			m.Addr = net.JoinHostPort(in.IP, strconv.Itoa(int(port(in.Service))))
+		}
+		if in.APIPort != "" {
+			s.API = "http://127.0.0.1:" + in.APIPort
+		}
+		s.Members = append(s.Members, m)
+	}
+	p.all(ctx, s.Members)
+	return s, nil
+}
+
+// Status implements Driver.
+func (c *composed) Status(ctx context.Context, name string) (*Status, error) {
+	all, err := c.containers(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) == 0 {
+		return nil, ErrAbsent
+	}
+	p, err := c.prober(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer p.close()
+	s, err := c.look(ctx, name, p)
+	if err == nil {
+		s.judge()
+	}
+	return s, err
+}
+
+// Logs implements Driver.
+func (c *composed) Logs(ctx context.Context, name string, w io.Writer, lines int) error {
+	all, err := c.containers(ctx, name)
+	if err != nil {
+		return err
+	}
+	if len(all) == 0 {
+		return ErrAbsent
+	}
+	for _, in := range all {
+		text, err := dockerLogs(ctx, in.ID, lines)
+		if err != nil {
+			return err
+		}
+		for _, line := range text {
+			if _, err := fmt.Fprintf(w, "%s | %s\n", in.Name, line); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// lastWords returns what a container that does not run, or is not well, has logged last.
+func (c *composed) lastWords(ctx context.Context, name string) string {
+	all, err := c.containers(ctx, name)
+	if err != nil {
+		return ""
+	}
+	for _, in := range all {
+		if in.State == "running" {
+			continue
+		}
+		lines, err := dockerLogs(ctx, in.ID, lastWordsLines)
+		if err == nil && len(lines) > 0 {
+			return fmt.Sprintf("\n%s is %s; its last lines:\n  %s", in.Name, in.State, strings.Join(lines, "\n  "))
+		}
+	}
+	return ""
+}
+
+// Down implements Driver.
+func (c *composed) Down(ctx context.Context, name string) error {
+	if err := checkName(name); err != nil {
+		return err
+	}
+	if err := c.compose(ctx, name, nil, nil, "--profile=*", "down", "--volumes", "--remove-orphans"); err != nil {
+		return err
+	}
+	project := "label=com.docker.compose.project=" + name
+	for what, args := range map[string][]string{
+		"containers": {"ps", "--all", "--quiet", "--filter", project},
+		"networks":   {"network", "ls", "--quiet", "--filter", project},
+		"volumes":    {"volume", "ls", "--quiet", "--filter", project},
+	} {
+		left, err := docker(ctx, nil, args...)
+		if err != nil {
+			return err
+		}
+		if left != "" {
+			return fmt.Errorf("%s are left: %s", what, strings.Join(strings.Fields(left), ", "))
+		}
+	}
+	return nil
+}
