@@ -107,3 +107,22 @@ func described(ctx context.Context, w *workspace) string {
 	}
 	return strings.TrimSpace(out)
 }
+
+// emulatorFiles are where the emulator of AWS that users start is written down.
+const emulatorFiles = "localstack-setup/docker-compose.yml"
+
+// emulator deploys in an emulator of AWS by the scripts in localstack-setup, and breaks
+// what it has deployed.
+func emulator(ctx context.Context, w *workspace) error {
+	if err := image(ctx, w); err != nil {
+		return err
+	}
+	names, err := w.output(ctx, ".", "docker", "compose", "--file="+emulatorFiles, "config", "--images")
+	if err != nil {
+		return err
+	}
+	if _, err := w.docker.Images(ctx, strings.Fields(names)...); err != nil {
+		return err
+	}
+	return w.do(ctx, "e2e", "go", "test", "-tags=docker", "-run=^TestEmulator", "-timeout=10m", "-v")
+}

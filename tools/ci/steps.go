@@ -29,7 +29,7 @@ func sets() []set {
 		{"lint", []string{"tools", "format", "vet", "staticcheck", "workflows", "scripts"}},
 		{"test", []string{
 			"install", "tools", "format", "modules", "generated", "vet", "staticcheck", "workflows",
-			"scripts", "dockerfiles", "terraform", "vulns", "runner", "cross", "engine", "docker", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
+			"scripts", "dockerfiles", "terraform", "vulns", "runner", "cross", "engine", "docker", "emulator", "servers", "benchmarks", "monitoring", "race", "sockets", "chaos", "decoders",
 		}},
 	}
 }
@@ -59,6 +59,7 @@ func allSteps() []step {
 		{"engine", "a Docker engine, with compose and buildx", "start Docker, or run as root on Debian; see what the message says", engine},
 		{"image", "the nodes' image, of docker-native/Dockerfile", "see what docker build says", image},
 		{"docker", "a cluster of containers: it comes up, grows, shrinks and loses a node under load", "see what the test says; the containers' last words are with it", cluster},
+		{"emulator", "an emulator of AWS with real containers: deploy, test, scale, break and destroy, by the scripts of localstack-setup", "see what the test says; make step STEP=emulator runs it alone", emulator},
 		{"servers", "real servers for the integration tests", "see what scripts/test-servers says", servers},
 		{"fuzz", "each fuzz target for a moment, from new inputs", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzz},
 		{"decoders", "the fuzz targets that read what comes from the network, 60 s each", "the failing input is in the package's testdata/fuzz: keep it with the mended code", fuzzDecoders},
