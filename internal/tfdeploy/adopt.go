@@ -19,8 +19,8 @@ type Found struct {
 	}
 	Roles       []struct{ RoleName string }
 	RouteTables []struct {
-		RouteTableId string
-		Associations []struct{ SubnetId string }
+		RouteTableID string
+		Associations []struct{ SubnetID string }
 		Routes       []struct{ DestinationCidrBlock, Origin string }
 	}
 	Budgets []struct{ BudgetName string }
@@ -211,7 +211,7 @@ func (f *Found) findInside(r Resource, ids map[string]string) string {
 		subnet, table := beside("aws_subnet", r.Name), beside("aws_route_table", r.Name)
 		for _, t := range f.RouteTables {
 			for _, a := range t.Associations {
-				if subnet != "" && t.RouteTableId == table && a.SubnetId == subnet {
+				if subnet != "" && t.RouteTableID == table && a.SubnetID == subnet {
 					return subnet + "/" + table
 				}
 			}
@@ -220,7 +220,7 @@ func (f *Found) findInside(r Resource, ids map[string]string) string {
 		table := beside("aws_route_table", map[string]string{"internet": "public", "nat": "private"}[r.Name])
 		for _, t := range f.RouteTables {
 			for _, route := range t.Routes {
-				if t.RouteTableId == table && route.DestinationCidrBlock == r.text("destination_cidr_block") {
+				if t.RouteTableID == table && route.DestinationCidrBlock == r.text("destination_cidr_block") {
 					return table + "_" + route.DestinationCidrBlock
 				}
 			}
