@@ -160,7 +160,7 @@ func lastLine(text string) string {
 // the race detector (a count of allocations, say) runs again without it, and
 // what skips there too has not run at all.
 func race(ctx context.Context, w *workspace) error {
-	skipped, err := goTest(ctx, w, "-race", "-shuffle=on", "-timeout=10m", "./...")
+	skipped, err := goTest(ctx, w, "-race", "-shuffle=on", "-timeout=20m", "./...")
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func race(ctx context.Context, w *workspace) error {
 // sockets runs the tests of what uses internal/socket, which does nothing under
 // the race detector.
 func sockets(ctx context.Context, w *workspace) error {
-	skipped, err := goTest(ctx, w, "-shuffle=on", "-timeout=10m", "./geecache", "./internal/...", "./e2e")
+	skipped, err := goTest(ctx, w, "-shuffle=on", "-timeout=20m", "./geecache", "./internal/...", "./e2e")
 	if err != nil {
 		return err
 	}
