@@ -41,13 +41,20 @@ func newComposed(o Options) (*composed, error) {
 
 // A container is one of the project.
 type container struct {
-	ID, Name, Service, Image, State, Health, IP string
-	Env                                         map[string]string
-	APIPort                                     string // on this machine
+	ID, Name, Service, Image, State, IP string
+	Exit                                int // its status, once it has ended
+	Env                                 map[string]string
+	APIPort                             string // on this machine
 }
 
 // containers returns those of nodes and of the API server, nodes first.
-func (c *composed) containers(ctx context.Context, name string) (all []container, err error) {
+func (c *composed) containers(ctx context.Context, name string) ([]container, error) {
+	all, err := c.all(ctx, name)
+	return slices.DeleteFunc(all, func(in container) bool { return in.Service != nodeService && in.Service != apiService }), err
+}
+
+// all returns all of the project, nodes before the API server.
+func (c *composed) all(ctx context.Context, name string) (all []container, err error) {
 	if err := checkName(name); err != nil {
 		return nil, err
 	}
@@ -62,8 +69,8 @@ func (c *composed) containers(ctx context.Context, name string) (all []container
 	var inspected []struct {
 		ID, Name string
 		State    struct {
-			Status string
-			Health *struct{ Status string }
+			Status   string
+			ExitCode int
 		}
 		Config struct {
 			Image  string
@@ -81,10 +88,7 @@ func (c *composed) containers(ctx context.Context, name string) (all []container
 	for _, in := range inspected {
 		one := container{
 			ID: in.ID, Name: strings.TrimPrefix(in.Name, "/"), Service: in.Config.Labels["com.docker.compose.service"],
-			Image: in.Config.Image, State: in.State.Status, Env: make(map[string]string),
-		}
-		if one.Service != nodeService && one.Service != apiService {
-			continue
+			Image: in.Config.Image, State: in.State.Status, Exit: in.State.ExitCode, Env: make(map[string]string),
 		}
 		for _, n := range in.NetworkSettings.Networks {
 			one.IP = cmp.Or(one.IP, n.IPAddress)
@@ -130,7 +134,10 @@ func (c *composed) compose(ctx context.Context, name string, more, env []string,
 		}
 		all = append(all, "--file="+f.Name())
 	}
-	_, err = docker(ctx, env, append(all, args...)...)
+	if _, err = docker(ctx, env, append(all, args...)...); err != nil { // all but the last line tells of what went well
+		text := strings.TrimSpace(err.Error())
+		err = fmt.Errorf("docker compose: %s", strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:]))
+	}
 	return err
 }
 
@@ -370,17 +377,17 @@ func (c *composed) Logs(ctx context.Context, name string, w io.Writer, lines int
 
 // lastWords returns what a container that does not run, or is not well, has logged last.
 func (c *composed) lastWords(ctx context.Context, name string) string {
-	all, err := c.containers(ctx, name)
+	all, err := c.all(ctx, name)
 	if err != nil {
 		return ""
 	}
 	for _, in := range all {
-		if in.State == "running" {
+		if in.State == "running" || in.Exit == 0 {
 			continue
 		}
 		lines, err := dockerLogs(ctx, in.ID, lastWordsLines)
 		if err == nil && len(lines) > 0 {
-			return fmt.Sprintf("\n%s is %s; its last lines:\n  %s", in.Name, in.State, strings.Join(lines, "\n  "))
+			return fmt.Sprintf("\n%s is %s, exit status %d; its last lines:\n  %s", in.Name, in.State, in.Exit, strings.Join(lines, "\n  "))
 		}
 	}
 	return ""
