@@ -178,6 +178,7 @@ func TestEmulator(t *testing.T) {
 	e.scale(t, 5).agreed(t, 5)
 	three := e.scale(t, 3)
 	three.agreed(t, 3)
+	t.Run("the driver of AWS makes the same calls", func(t *testing.T) { e.asAWS(t, three) })
 	t.Run("a task that is killed is replaced, and leaves the ring", func(t *testing.T) { e.kill(t, three) })
 	t.Run("a new image rolls through", e.roll)
 	t.Run("a broken image fails, and says why", e.broken)
@@ -187,6 +188,31 @@ func TestEmulator(t *testing.T) {
 		}
 	}
 	e.nothingLeft(t)
+}
+
+// asAWS asks and scales as in AWS, where Terraform makes and removes.
+func (e *emulator) asAWS(t *testing.T, before emulated) {
+	env := []string{"AWS_ENDPOINT_URL=" + e.endpoint, "AWS_REGION=us-east-1", "AWS_ACCESS_KEY_ID=test", "AWS_SECRET_ACCESS_KEY=test", "GEECACHE_ENV_ENDPOINT="}
+	run := func(args ...string) (string, error) {
+		cmd := exec.CommandContext(t.Context(), geecache, append([]string{"env"}, args...)...)
+		cmd.Env = append(append(os.Environ(), e.env...), env...)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	out, err := run("status", "aws", "--json")
+	if now := decode(t, out, err); !slices.Equal(now.ids(), before.ids()) {
+		t.Errorf("the members are %v, and were %v", now.ids(), before.ids())
+	}
+	out, err = run("scale", "aws", "4", "--json")
+	decode(t, out, err).agreed(t, 4)
+	out, err = run("up", "aws", "--nodes=3", "--json")
+	decode(t, out, err).agreed(t, 3)
+	if out, err := run("down", "aws"); err == nil || !strings.Contains(out, "aws-terraform/destroy.sh") {
+		t.Errorf("down: %v\n%s", err, out)
+	}
+	if out, err := run("up", "aws", "--name=nothing"); err == nil || !strings.Contains(out, "aws-terraform/deploy.sh") {
+		t.Errorf("up of what there is not: %v\n%s", err, out)
+	}
 }
 
 // kill kills a node's container, from which Cloud Map has no sign of its end.

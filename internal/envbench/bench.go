@@ -2,6 +2,7 @@ package envbench
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -48,6 +49,23 @@ const benchMethod = "From the call of `up` until every node answers at its own a
 type keeper interface {
 	Driver
 	remove(ctx context.Context, name string, keepImage bool) error
+	versions(ctx context.Context) map[string]string
+}
+
+// versions returns those of what deployments run on, as far as they are told.
+func (c *cloud) versions(ctx context.Context) map[string]string {
+	v := make(map[string]string)
+	if text, err := docker(ctx, nil, "version", "--format", "{{.Server.Version}}"); err == nil {
+		v["docker"] = text
+	}
+	p := newProber("", true)
+	defer p.close()
+	var health struct{ Edition, Version string }
+	body, err := p.getPlain(ctx, strings.TrimPrefix(c.Endpoint, "http://"), "/_localstack/health")
+	if err == nil && json.Unmarshal(body, &health) == nil {
+		v["emulator"] = strings.TrimSpace(health.Edition + " " + health.Version)
+	}
+	return v
 }
 
 // Bench measures how long deploying and scaling take, and beside it the same for
@@ -61,7 +79,8 @@ func Bench(ctx context.Context, d Driver, b BenchConfig, o Options) (*BenchResul
 	if o.Progress == nil {
 		o.Progress = func(Event) {}
 	}
-	r := &BenchResult{Date: time.Now().UTC(), Machine: machine(), Versions: map[string]string{"go": runtime.Version()}, Method: benchMethod}
+	r := &BenchResult{Date: time.Now().UTC(), Machine: machine(), Versions: k.versions(ctx), Method: benchMethod}
+	r.Versions["go"] = runtime.Version()
 	begin := loadAverage()
 	subjects := []Deployment{b.Deployment.WithDefaults(), {Name: "hello", Image: b.Hello, Hello: true}}
 	subjects[1] = subjects[1].WithDefaults()

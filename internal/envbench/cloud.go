@@ -59,6 +59,21 @@ type cloud struct {
 	secrets *secretsmanager.Client
 }
 
+// newAWS returns the driver of AWS. It calls nothing yet.
+func newAWS(o Options) (*awsDriver, error) {
+	cfg, _, err := awsapi.Load(context.Background(), o.Region, "", "ECS")
+	if err != nil {
+		return nil, err
+	}
+	o.Region, o.Endpoint = cfg.Region, ""
+	if cfg.BaseEndpoint != nil { // of the environment
+		o.Endpoint = strings.TrimSuffix(*cfg.BaseEndpoint, "/")
+	}
+	c := &cloud{Options: o, environment: AWS}
+	c.open(cfg)
+	return &awsDriver{c}, nil
+}
+
 // newEmulator returns the driver of an emulator. It calls nothing yet.
 func newEmulator(o Options) (*cloud, error) {
 	o.Endpoint = strings.TrimSuffix(cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL"), DefaultEndpoint), "/")
@@ -107,8 +122,11 @@ func (c *cloud) explain(part string, err error) error {
 	return fmt.Errorf("%s: %w", part, err)
 }
 
-// logGroup returns the name of a deployment's log group.
-func logGroup(name string) string { return "/geecache/" + name }
+// logGroup returns the name of a service's log group.
+func logGroup(name, service string) string { return "/geecache/" + name + "/" + service }
+
+// logPrefix begins the names of log streams.
+const logPrefix = "task"
 
 // secretName returns the name of a secret that tasks get as a variable.
 func secretName(name, variable string) string {

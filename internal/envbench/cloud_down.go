@@ -266,13 +266,15 @@ func (c *cloud) removeSecrets(ctx context.Context, name string) error {
 }
 
 func (c *cloud) removeLogs(ctx context.Context, name string) error {
-	group := logGroup(name)
-	_, err := c.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: &group})
-	var none *logtypes.ResourceNotFoundException
-	if errors.As(err, &none) {
-		return nil
+	for _, service := range []string{nodeService, apiService} {
+		group := logGroup(name, service)
+		_, err := c.logs.DeleteLogGroup(ctx, &cloudwatchlogs.DeleteLogGroupInput{LogGroupName: &group})
+		var none *logtypes.ResourceNotFoundException
+		if err != nil && !errors.As(err, &none) {
+			return c.explain("logs:DeleteLogGroup", err)
+		}
 	}
-	return c.explain("logs:DeleteLogGroup", err)
+	return nil
 }
 
 func (c *cloud) removeCluster(ctx context.Context, name string) error {
@@ -376,12 +378,13 @@ func (c *cloud) left(ctx context.Context, name string, keepImage bool) (all []st
 	for _, s := range secrets {
 		note(true, "secret "+s)
 	}
-	groups, err := c.logs.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: aws.String(logGroup(name))})
-	if err != nil {
-		return nil, c.explain("logs:DescribeLogGroups", err)
-	}
-	for _, g := range groups.LogGroups {
-		note(aws.ToString(g.LogGroupName) == logGroup(name), "log group "+logGroup(name))
+	for _, service := range []string{nodeService, apiService} {
+		group := logGroup(name, service)
+		found, err := c.hasLogGroup(ctx, group)
+		if err != nil {
+			return nil, c.explain("logs:DescribeLogGroups", err)
+		}
+		note(found, "log group "+group)
 	}
 	return c.leftInDocker(ctx, name, keepImage, all)
 }

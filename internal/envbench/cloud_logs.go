@@ -46,7 +46,7 @@ func (c *cloud) Logs(ctx context.Context, name string, w io.Writer, lines int) e
 
 // taskLog returns the last lines that a task has logged, as the logs' API has them.
 func (c *cloud) taskLog(ctx context.Context, name, service, id string, lines int) ([]string, error) {
-	group, stream := logGroup(name), service+"/"+containerName+"/"+id
+	group, stream := logGroup(name, service), logPrefix+"/"+containerName+"/"+id
 	out, err := c.logs.GetLogEvents(ctx, &cloudwatchlogs.GetLogEventsInput{
 		LogGroupName: &group, LogStreamName: &stream, Limit: aws.Int32(int32(lines)), StartFromHead: aws.Bool(false),
 	})

@@ -20,7 +20,7 @@ import (
 // logDays is how long logs are kept.
 const logDays = 7
 
-// ensureCluster makes the cluster and its log group.
+// ensureCluster makes the cluster and its log groups.
 func (c *cloud) ensureCluster(ctx context.Context, name string, changed *[]string) error {
 	err := fresh(changed, "cluster "+name, func() (bool, error) { return c.hasCluster(ctx, name) }, func() error {
 		_, err := c.ecs.CreateCluster(ctx, &ecs.CreateClusterInput{ClusterName: &name})
@@ -29,26 +29,33 @@ func (c *cloud) ensureCluster(ctx context.Context, name string, changed *[]strin
 	if err != nil {
 		return c.explain("ecs:CreateCluster", err)
 	}
-	group := logGroup(name)
-	err = fresh(changed, "log group "+group, func() (bool, error) {
-		out, err := c.logs.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: &group})
-		if err != nil {
-			return false, err
-		}
-		for _, g := range out.LogGroups {
-			if aws.ToString(g.LogGroupName) == group {
-				return true, nil
+	for _, service := range []string{nodeService, apiService} {
+		group := logGroup(name, service)
+		err := fresh(changed, "log group "+group, func() (bool, error) { return c.hasLogGroup(ctx, group) }, func() error {
+			if _, err := c.logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: &group}); err != nil {
+				return err
 			}
-		}
-		return false, nil
-	}, func() error {
-		if _, err := c.logs.CreateLogGroup(ctx, &cloudwatchlogs.CreateLogGroupInput{LogGroupName: &group}); err != nil {
+			_, err := c.logs.PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{LogGroupName: &group, RetentionInDays: aws.Int32(logDays)})
 			return err
+		})
+		if err != nil {
+			return c.explain("logs:CreateLogGroup", err)
 		}
-		_, err := c.logs.PutRetentionPolicy(ctx, &cloudwatchlogs.PutRetentionPolicyInput{LogGroupName: &group, RetentionInDays: aws.Int32(logDays)})
-		return err
-	})
-	return c.explain("logs:CreateLogGroup", err)
+	}
+	return nil
+}
+
+func (c *cloud) hasLogGroup(ctx context.Context, group string) (bool, error) {
+	out, err := c.logs.DescribeLogGroups(ctx, &cloudwatchlogs.DescribeLogGroupsInput{LogGroupNamePrefix: &group})
+	if err != nil {
+		return false, err
+	}
+	for _, g := range out.LogGroups {
+		if aws.ToString(g.LogGroupName) == group {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 func (c *cloud) hasCluster(ctx context.Context, name string) (bool, error) {

@@ -85,7 +85,7 @@ func (c *cloud) container(d Deployment, service, image string, secrets map[strin
 		ReadonlyRootFilesystem: aws.Bool(true),
 		PortMappings:           []types.PortMapping{{ContainerPort: aws.Int32(port(service)), Protocol: types.TransportProtocolTcp}},
 		LogConfiguration: &types.LogConfiguration{LogDriver: types.LogDriverAwslogs, Options: map[string]string{
-			"awslogs-group": logGroup(d.Name), "awslogs-region": c.Region, "awslogs-stream-prefix": service,
+			"awslogs-group": logGroup(d.Name, service), "awslogs-region": c.Region, "awslogs-stream-prefix": logPrefix,
 		}},
 		DockerLabels: map[string]string{labelImage: d.Image, labelHello: strconv.FormatBool(d.Hello)},
 	}

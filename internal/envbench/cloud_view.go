@@ -77,9 +77,9 @@ func (c *cloud) balancerURL(name, dns string) string {
 	switch {
 	case dns == "":
 		return ""
-	case c.emulated && strings.HasSuffix(dns, ".amazonaws.com"):
+	case c.Endpoint != "" && strings.HasSuffix(dns, ".amazonaws.com"):
 		return c.Endpoint + "/_alb/" + name
-	case c.emulated && !strings.Contains(dns, ":"):
+	case c.Endpoint != "" && !strings.Contains(dns, ":"):
 		if u, err := url.Parse(c.Endpoint); err == nil && u.Port() != "" {
 			dns = net.JoinHostPort(dns, u.Port())
 		}

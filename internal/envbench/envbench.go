@@ -110,6 +110,8 @@ func New(environment string, o Options) (Driver, error) {
 		return newComposed(o)
 	case Emulator:
 		return newEmulator(o)
+	case AWS:
+		return newAWS(o)
 	}
 	return nil, UnknownEnvironment(environment)
 }

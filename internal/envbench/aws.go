@@ -1,0 +1,62 @@
+package envbench
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// An awsDriver is the driver of AWS. What is there, Terraform has made: it makes and
+// removes nothing, and does all else as an emulator's does.
+type awsDriver struct{ *cloud }
+
+// errTerraform is the error for what Terraform does, with the script that does it.
+func errTerraform(what, script string) error {
+	return fmt.Errorf("the environment aws is %s by Terraform: run aws-terraform/%s (see DEPLOYMENT.md)", what, script)
+}
+
+// Up implements Driver: it waits until what Terraform has made agrees, with so many nodes
+// as d says. It refuses if there is nothing.
+func (a *awsDriver) Up(ctx context.Context, d Deployment) (*Status, error) {
+	if err := d.Validate(); err != nil {
+		return nil, err
+	}
+	d = d.WithDefaults()
+	now, err := a.service(ctx, d.Name, nodeService)
+	if err != nil {
+		return nil, err
+	}
+	if now == nil {
+		return nil, errTerraform("made", "deploy.sh")
+	}
+	return a.Scale(ctx, d.Name, d.Nodes)
+}
+
+// Scale implements Driver. Where tasks' addresses cannot be reached from here, because they
+// are private, it says so.
+func (a *awsDriver) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
+	s, err := a.cloud.Scale(ctx, name, nodes)
+	if err != nil && s != nil && s.Reported > 0 && s.Answering == 0 {
+		return s, fmt.Errorf("%w\nthe tasks' addresses are private: run this inside the VPC, or ask the API alone, as aws-terraform/deploy.sh does", err)
+	}
+	return s, err
+}
+
+// Down implements Driver: it refuses, unless there is nothing.
+func (a *awsDriver) Down(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	found, err := a.hasCluster(ctx, name)
+	switch {
+	case err != nil:
+		return a.explain("ecs:DescribeClusters", err)
+	case found:
+		return errTerraform("removed", "destroy.sh")
+	}
+	return nil
+}
+
+// remove implements keeper: it refuses, whatever there is.
+func (*awsDriver) remove(context.Context, string, bool) error {
+	return errTerraform("removed", "destroy.sh")
+}
