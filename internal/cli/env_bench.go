@@ -46,7 +46,8 @@ func newEnvBenchCommand() *cobra.Command {
 				return err
 			}
 			r.Environment = args[0]
-			r.Versions["geecache"] = thisVersion().Version
+			v := thisVersion()
+			r.Versions["geecache"] = strings.TrimSpace(v.Version + " " + v.Commit[:min(len(v.Commit), 12)])
 			if output != "" {
 				if e := writeBench(output, r); e != nil {
 					return e
