@@ -61,11 +61,17 @@ func (w *watch) run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	events := c.Watch(clientv3.WithRequireLeader(ctx), w.prefix, clientv3.WithPrefix(), clientv3.WithRev(w.revision+1))
+	// Watch itself waits for etcd, however long that is down: then confirm finds out.
+	var events clientv3.WatchChan
+	opened := make(chan clientv3.WatchChan, 1)
+	go func() {
+		opened <- c.Watch(clientv3.WithRequireLeader(ctx), w.prefix, clientv3.WithPrefix(), clientv3.WithRev(w.revision+1))
+	}()
 	confirm := time.NewTicker(w.cfg.Interval)
 	defer confirm.Stop()
 	for {
 		select {
+		case events = <-opened:
 		case change, ok := <-events:
 			if !ok {
 				return errorOf("watch", ctx, errors.New("it has ended"))
