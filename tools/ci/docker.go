@@ -114,6 +114,9 @@ const emulatorFiles = "localstack-setup/docker-compose.yml"
 // emulator deploys in an emulator of AWS by the scripts in localstack-setup, and breaks
 // what it has deployed.
 func emulator(ctx context.Context, w *workspace) error {
+	if err := install(ctx, w); err != nil { // what stand-ins are made of
+		return err
+	}
 	if err := image(ctx, w); err != nil {
 		return err
 	}
