@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 
@@ -57,6 +58,7 @@ type cloud struct {
 	logs    *cloudwatchlogs.Client
 	sd      *servicediscovery.Client
 	secrets *secretsmanager.Client
+	s3      *s3.Client
 }
 
 // newAWS returns the driver of AWS. It calls nothing yet.
@@ -108,6 +110,9 @@ func (c *cloud) open(cfg aws.Config) {
 	c.logs = cloudwatchlogs.NewFromConfig(cfg)
 	c.sd = servicediscovery.NewFromConfig(cfg)
 	c.secrets = secretsmanager.NewFromConfig(cfg)
+	c.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) {
+		o.UsePathStyle = c.emulated // its host has no buckets' names before it
+	})
 }
 
 // explain says of which part an error is, and what to do about it.

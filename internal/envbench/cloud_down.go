@@ -40,7 +40,7 @@ func (c *cloud) remove(ctx context.Context, name string, keepImage bool) error {
 		stage string
 		do    func(context.Context, string) error
 	}{
-		{"", c.removeServices}, {"", c.removeContainers}, {"", c.removeTasks}, {"control", c.removeBalancer}, {"", c.removeMap}, {"", c.removeSecrets}, {"", c.removeLogs}, {"", c.removeCluster},
+		{"", c.removeServices}, {"", c.removeContainers}, {"", c.removeTasks}, {"control", c.removeBalancer}, {"", c.removeMap}, {"", c.removeSecrets}, {"", c.removeBuckets}, {"", c.removeLogs}, {"", c.removeCluster},
 	}
 	if !keepImage {
 		steps = append(steps, struct {
@@ -377,6 +377,13 @@ func (c *cloud) left(ctx context.Context, name string, keepImage bool) (all []st
 	}
 	for _, s := range secrets {
 		note(true, "secret "+s)
+	}
+	buckets, err := c.bucketsOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, b := range buckets {
+		note(true, "bucket "+b)
 	}
 	for _, service := range []string{nodeService, apiService} {
 		group := logGroup(name, service)

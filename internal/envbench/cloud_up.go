@@ -2,6 +2,7 @@ package envbench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -23,7 +24,7 @@ func (c *cloud) notes() []string {
 
 // Up implements Driver.
 func (c *cloud) Up(ctx context.Context, d Deployment) (*Status, error) {
-	if err := d.Validate(); err != nil {
+	if err := errors.Join(d.Validate(), d.checkDisk()); err != nil {
 		return nil, err
 	}
 	d = d.WithDefaults()
@@ -90,6 +91,9 @@ func (c *cloud) ensureServices(ctx context.Context, d Deployment, image string, 
 		if err := c.ensureMap(ctx, d.Name, changed); err != nil {
 			return nil, err
 		}
+	}
+	if err := c.ensureBucket(ctx, d, changed); err != nil {
+		return nil, err
 	}
 	n, err := c.network(ctx)
 	if err != nil {

@@ -23,6 +23,9 @@ const (
 // secretVariable is the environment variable that gives a process the cluster's secret.
 const secretVariable = "GEECACHE_SECRET"
 
+// snapshotVariable is the one that says where a node saves snapshots.
+const snapshotVariable = "GEECACHE_SNAPSHOT"
+
 // A Deployment describes a cluster, whatever the environment. Its zero value is three
 // nodes and an API server in front of the demonstration database.
 type Deployment struct {
@@ -44,6 +47,11 @@ type Deployment struct {
 	// that holds a password belongs in Secrets, as GEECACHE_SOURCE.
 	Source string `json:"source,omitempty"`
 	Query  string `json:"query,omitempty"`
+
+	// Snapshot is where nodes save what they use most, to be warm when they start:
+	// s3://BUCKET/PREFIX, or, in the environment local, file:///DIR. An emulator's bucket is
+	// made, and removed with the deployment, unless there is one already.
+	Snapshot string `json:"snapshot,omitempty"`
 
 	// Registry is how nodes find each other. Default: what the environment has: gossip,
 	// DNS or Cloud Map. "ecs" is the API of ECS, for accounts without Cloud Map.
@@ -77,6 +85,7 @@ func (d Deployment) WithDefaults() Deployment {
 
 var (
 	namePattern     = regexp.MustCompile(`^[a-z][a-z0-9-]{0,18}[a-z0-9]$`) // a target group's name holds 32
+	snapshotPattern = regexp.MustCompile(`^(s3://[a-z0-9]|file:///.)`)     // the program's own flag checks the rest
 	variablePattern = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 )
 
@@ -94,6 +103,12 @@ func (d Deployment) Validate() error {
 		return fmt.Errorf("cache bytes are %d: use a positive number", d.CacheBytes)
 	case d.Port < 0 || d.Port > 65535 || d.APIPort < 0 || d.APIPort > 65535:
 		return fmt.Errorf("the ports are %d and %d: use numbers up to 65535", d.Port, d.APIPort)
+	}
+	if _, twice := d.Variables[snapshotVariable]; twice && d.Snapshot != "" {
+		return fmt.Errorf("snapshot is %q, and the variable %s is given too: leave one of them out", d.Snapshot, snapshotVariable)
+	}
+	if s := d.snapshot(); s != "" && !snapshotPattern.MatchString(s) {
+		return fmt.Errorf("snapshot is %q: use s3://BUCKET/PREFIX, or file:///DIR in the environment %s", s, Local)
 	}
 	for name, ref := range d.Secrets {
 		if !variablePattern.MatchString(name) {
@@ -114,6 +129,17 @@ func (d Deployment) Validate() error {
 func checkName(name string) error {
 	if !namePattern.MatchString(name) {
 		return fmt.Errorf("name is %q: use 2 to 20 small letters, digits and hyphens, a letter first", name)
+	}
+	return nil
+}
+
+// snapshot returns where snapshots are; empty: there are none.
+func (d Deployment) snapshot() string { return cmp.Or(d.Snapshot, d.Variables[snapshotVariable]) }
+
+// checkDisk refuses snapshots on the disk of a container: it goes with the container.
+func (d Deployment) checkDisk() error {
+	if s := d.snapshot(); strings.HasPrefix(s, "file:") {
+		return fmt.Errorf("snapshot is %q: a container's disk goes with it: use s3://BUCKET/PREFIX", s)
 	}
 	return nil
 }
@@ -156,6 +182,7 @@ func (d Deployment) variables() []string {
 	}
 	add("GEECACHE_SOURCE", d.Source)
 	add("GEECACHE_QUERY", d.Query)
+	add(snapshotVariable, d.Snapshot)
 	for name, value := range d.Variables {
 		add(name, value)
 	}

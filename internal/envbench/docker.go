@@ -148,7 +148,7 @@ func knownToCompose() []string {
 
 // Up implements Driver.
 func (c *composed) Up(ctx context.Context, d Deployment) (*Status, error) {
-	if err := d.Validate(); err != nil {
+	if err := errors.Join(d.Validate(), d.checkDisk()); err != nil {
 		return nil, err
 	}
 	d = d.WithDefaults()

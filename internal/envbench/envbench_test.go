@@ -54,6 +54,11 @@ func TestDeploymentValidate(t *testing.T) {
 		{"value in place of a reference", Deployment{Secrets: map[string]string{"GEECACHE_SECRET": "open sesame"}}, "by reference"},
 		{"reference to nothing", Deployment{Secrets: map[string]string{"GEECACHE_SECRET": "env:"}}, "by reference"},
 		{"references", Deployment{Secrets: map[string]string{"A": "env:B", "C": "file:/d"}}, ""},
+		{"snapshots in a bucket", Deployment{Snapshot: "s3://a-bucket/a/prefix"}, ""},
+		{"snapshots in a folder", Deployment{Snapshot: "file:///var/lib/geecache"}, ""},
+		{"snapshots nowhere", Deployment{Snapshot: "s3:"}, "use s3://BUCKET/PREFIX"},
+		{"snapshots of a variable", Deployment{Variables: map[string]string{"GEECACHE_SNAPSHOT": "ftp://a"}}, "use s3://BUCKET/PREFIX"},
+		{"snapshots twice", Deployment{Snapshot: "s3://a/b", Variables: map[string]string{"GEECACHE_SNAPSHOT": "s3://a/b"}}, "leave one of them out"},
 		{"no variable", Deployment{Variables: map[string]string{"A B": ""}}, "use letters"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -62,6 +67,32 @@ func TestDeploymentValidate(t *testing.T) {
 				t.Errorf("Validate() = %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+func TestBucketOf(t *testing.T) {
+	for _, tt := range []struct {
+		d    Deployment
+		want string
+	}{
+		{Deployment{}, ""},
+		{Deployment{Snapshot: "s3://bucket/a/prefix"}, "bucket"},
+		{Deployment{Variables: map[string]string{"GEECACHE_SNAPSHOT": "s3://bucket"}}, "bucket"},
+		{Deployment{Snapshot: "s3://bucket/a?endpoint=http://elsewhere:1"}, ""},
+		{Deployment{Snapshot: "file:///dir"}, ""},
+	} {
+		if got := bucketOf(tt.d); got != tt.want {
+			t.Errorf("bucketOf(%q) = %q, want %q", tt.d.snapshot(), got, tt.want)
+		}
+	}
+}
+
+func TestContainersKeepNoSnapshots(t *testing.T) {
+	if err := (Deployment{Snapshot: "file:///dir"}).checkDisk(); err == nil || !strings.Contains(err.Error(), "use s3://") {
+		t.Errorf("snapshots on a container's disk: %v", err)
+	}
+	if err := (Deployment{Snapshot: "s3://bucket"}).checkDisk(); err != nil {
+		t.Error(err)
 	}
 }
 
