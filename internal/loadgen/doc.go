@@ -7,9 +7,12 @@
 // The generator measures itself as well: [Result.Lag] says how late it was, and
 // [Result.Saturated] that its own lateness spoils the figures.
 //
+// [Run] measures one load. It may be called from several goroutines at once, and
+// leaves nothing running; the example shows what goes in and what comes out.
+//
 // A closed loop ([Config.Callers]) is there to measure throughput. Its
 // latencies do have coordinated omission, and its results say so.
 //
-// The package refuses to judge: it knows no limits of latency, only whether
-// answers were right. It never skips a request silently.
+// Run refuses to judge: it knows no limits of latency, only whether answers were
+// right. It never skips a request silently.
 package loadgen

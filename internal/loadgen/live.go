@@ -64,7 +64,7 @@ func (s Snapshot) String() string {
 	fmt.Fprintf(&b, "latency  p50 %s   p99 %s   p99.9 %s   max %s\n",
 		short(s.Latency.P50), short(s.Latency.P99), short(s.Latency.P999), short(s.Latency.Max))
 	lag := "lag      p99 " + short(s.LagP99)
-	if s.LagP99 > SaturatedLag {
+	if s.LagP99 >= SaturatedLag {
 		lag += "   generator saturated"
 	}
 	fmt.Fprintln(&b, lag)

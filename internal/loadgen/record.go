@@ -109,8 +109,8 @@ type sample struct {
 // secondBucket collects the requests that were meant to be sent in one second.
 type secondBucket struct {
 	requests, failed, dropped int64
-	max                       time.Duration
-	latency                   *hdrhistogram.PackedHistogram
+	max, maxLag               time.Duration
+	latency, lag              *hdrhistogram.PackedHistogram
 }
 
 // targetBucket collects the requests to one target.
@@ -189,7 +189,10 @@ func (t *tally) add(s sample) bool {
 	t.recordLocked(t.latency, 0, latency)
 	t.recordLocked(t.service, 1, s.done-s.sent)
 	if t.lagged {
-		t.recordLocked(t.lag, 2, s.sent-s.intended)
+		lag := s.sent - s.intended
+		t.recordLocked(t.lag, 2, lag)
+		bucket.maxLag = max(bucket.maxLag, lag)
+		_ = bucket.lag.RecordValue(clamp(lag)) // see below
 	}
 	t.lastDone = max(t.lastDone, s.done)
 	target.max = max(target.max, latency)
@@ -210,7 +213,7 @@ func (t *tally) secondLocked(i int) *secondBucket {
 		t.seconds = append(t.seconds, nil)
 	}
 	if t.seconds[i] == nil {
-		t.seconds[i] = &secondBucket{latency: newSmallHistogram()}
+		t.seconds[i] = &secondBucket{latency: newSmallHistogram(), lag: newSmallHistogram()}
 	}
 	return t.seconds[i]
 }
@@ -252,6 +255,8 @@ func (t *tally) mergeInto(sum *tally) {
 		to.dropped += from.dropped
 		to.max = max(to.max, from.max)
 		to.latency.Merge(from.latency)
+		to.maxLag = max(to.maxLag, from.maxLag)
+		to.lag.Merge(from.lag)
 	}
 }
 

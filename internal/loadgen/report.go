@@ -38,7 +38,7 @@ func (r *Result) Notes() []string {
 	var notes []string
 	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if r.Saturated {
-		add("generator saturated: it sent %s late at p99 (limit %s); lower the rate, or give it more processor time",
+		add("generator saturated: it sent %s late at p99 (from %s on, figures are not the target's); lower the rate, or give it more processor time",
 			short(r.Lag.P99), short(SaturatedLag))
 	}
 	if n := r.Outcomes[Dropped.String()]; n > 0 {

@@ -14,7 +14,9 @@ import (
 )
 
 // SaturatedLag is the lag, at the 99th percentile, from which on the generator
-// itself is too late for its figures to be about the target.
+// itself is too late for its figures to be about the target: a cached answer
+// takes a fraction of it, and a limit of latency is seldom less than a few times
+// as much.
 const SaturatedLag = time.Millisecond
 
 // The modes of a run.
@@ -58,7 +60,9 @@ type Result struct {
 	Service LatencyStats `json:"service"`
 	Lag     LatencyStats `json:"lag"`
 
-	// Saturated: the lag's 99th percentile is over SaturatedLag.
+	// Saturated: the lag's 99th percentile is SaturatedLag or more. What the
+	// other figures say is then about the generator, and not about the target.
+	// It is never set in a closed loop, which has no schedule to lag behind.
 	Saturated bool `json:"generator_saturated"`
 
 	Targets []TargetStats `json:"targets"`
@@ -139,6 +143,7 @@ type SecondStats struct {
 	P50      time.Duration `json:"p50_ns"`
 	P99      time.Duration `json:"p99_ns"`
 	Max      time.Duration `json:"max_ns"`
+	LagP99   time.Duration `json:"lag_p99_ns"` // 0 in a closed loop
 }
 
 // WithinErrors reports whether the run was good: it has answers, and at most
@@ -146,6 +151,9 @@ type SecondStats struct {
 func (r *Result) WithinErrors(maxErrors int64) bool {
 	return r.Failed <= maxErrors && r.Completed > 0
 }
+
+// Count returns how many requests ended so.
+func (r *Result) Count(o Outcome) int64 { return r.Outcomes[o.String()] }
 
 // Window describes the latencies of the requests that were meant to be sent
 // from one second up to, not including, another; both count from the end of the
@@ -196,7 +204,7 @@ func (r *run) result() *Result {
 		label:          r.label(),
 		seconds:        sum.seconds,
 	}
-	res.Saturated = res.Lag.P99 > SaturatedLag
+	res.Saturated = res.Lag.P99 >= SaturatedLag
 	res.Completed = res.Latency.Count
 	res.Outcomes, res.Requests, res.Failed = countOutcomes(&sum.outcomes)
 	if res.Elapsed > 0 {
@@ -309,6 +317,7 @@ func (t *tally) secondStats() []SecondStats {
 		stats[i] = SecondStats{
 			Second: i, Requests: b.requests, Failed: b.failed, Dropped: b.dropped,
 			P50: l.P50, P99: l.P99, Max: l.Max,
+			LagP99: latencyStats(b.lag, b.maxLag).P99,
 		}
 	}
 	return stats

@@ -156,6 +156,13 @@ func TestSaturatedByALateClock(t *testing.T) {
 		if notes := strings.Join(r.Notes(), "\n"); !strings.Contains(notes, "generator saturated") {
 			t.Errorf("notes: %s", notes)
 		}
+		if r.Seconds[0].LagP99 < 4900*time.Microsecond {
+			t.Errorf("second 0: %+v", r.Seconds[0])
+		}
+		cfg.Clock = bubbleClock{late: SaturatedLag}
+		if r := mustRun(t, t.Context(), cfg); !r.Saturated || r.Lag.P99 != SaturatedLag {
+			t.Errorf("not saturated at a lag of %v", r.Lag.P99)
+		}
 		cfg.Clock = bubbleClock{late: 500 * time.Microsecond}
 		if r := mustRun(t, t.Context(), cfg); r.Saturated {
 			t.Errorf("saturated at a lag of %v", r.Lag.P99)
