@@ -13,6 +13,7 @@ import (
 
 	"github.com/geecache/geecache/benchmarks/internal/result"
 	"github.com/geecache/geecache/benchmarks/internal/suite"
+	"github.com/geecache/geecache/internal/machine"
 )
 
 // A Config says how a suite is run.
@@ -54,7 +55,7 @@ func Run(ctx context.Context, s suite.Suite, cfg Config) (*result.File, error) {
 	}
 	f := &result.File{
 		Suite: s.Name, Title: s.Title, Begun: time.Now().UTC().Truncate(time.Second), Reps: cfg.Reps,
-		Machine: result.ThisMachine(), Modules: result.Modules(cfg.Dir, peers()...), Notes: s.Notes,
+		Machine: machine.This(), Modules: result.Modules(cfg.Dir, peers()...), Notes: s.Notes,
 	}
 	for _, program := range s.Servers {
 		f.Modules = append(f.Modules, server(program))
@@ -62,7 +63,7 @@ func Run(ctx context.Context, s suite.Suite, cfg Config) (*result.File, error) {
 	if s.Versions != nil {
 		f.Modules = append(f.Modules, s.Versions()...)
 	}
-	f.Load[0] = result.LoadAverage()
+	f.Load[0] = machine.LoadAverage()
 	begun := time.Now()
 	groups := chosen(s.Groups(cfg.Scale), cfg.Only)
 	if len(groups) == 0 {
@@ -77,7 +78,7 @@ func Run(ctx context.Context, s suite.Suite, cfg Config) (*result.File, error) {
 		f.Groups = append(f.Groups, found)
 	}
 	f.Took = time.Since(begun).Round(time.Millisecond)
-	f.Load[1] = result.LoadAverage()
+	f.Load[1] = machine.LoadAverage()
 	return f, nil
 }
 

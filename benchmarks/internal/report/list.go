@@ -5,8 +5,8 @@ import (
 	"math"
 
 	"github.com/geecache/geecache/benchmarks/internal/result"
-	"github.com/geecache/geecache/benchmarks/internal/stat"
 	"github.com/geecache/geecache/benchmarks/internal/trace"
+	"github.com/geecache/geecache/internal/stat"
 )
 
 // promises returns what is promised, in the order in which it is told.

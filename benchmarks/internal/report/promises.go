@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/geecache/geecache/benchmarks/internal/result"
-	"github.com/geecache/geecache/benchmarks/internal/stat"
+	"github.com/geecache/geecache/internal/stat"
 )
 
 // A promise is a figure that is to hold.

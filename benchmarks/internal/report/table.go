@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/geecache/geecache/benchmarks/internal/result"
-	"github.com/geecache/geecache/benchmarks/internal/stat"
+	"github.com/geecache/geecache/internal/stat"
 )
 
 // Tables writes a result's tables in Markdown: a row a point and a column a

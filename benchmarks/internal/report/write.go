@@ -10,10 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/geecache/geecache/benchmarks/internal/plot"
 	"github.com/geecache/geecache/benchmarks/internal/result"
-	"github.com/geecache/geecache/benchmarks/internal/stat"
 	"github.com/geecache/geecache/benchmarks/internal/suite"
+	"github.com/geecache/geecache/internal/plot"
+	"github.com/geecache/geecache/internal/stat"
 )
 
 const heading = `# Results

@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/geecache/geecache/internal/machine"
 )
 
 // A File is what one run of one suite found.
@@ -24,7 +26,7 @@ type File struct {
 	Begun   time.Time     `json:"begun"`
 	Took    time.Duration `json:"took_ns"`
 	Reps    int           `json:"repetitions"`
-	Machine Machine       `json:"machine"`
+	Machine machine.Info  `json:"machine"`
 	Modules []Module      `json:"modules"`      // that were measured, ours first
 	Load    [2]float64    `json:"load_average"` // of a minute, before and after
 	Notes   []string      `json:"settings"`

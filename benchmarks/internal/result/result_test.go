@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/geecache/geecache/benchmarks/internal/result"
+	"github.com/geecache/geecache/internal/machine"
 )
 
 func sample(day int) *result.File {
 	return &result.File{
 		Suite: "engine", Title: "Engine", Begun: time.Date(2026, 11, day, 1, 2, 3, 0, time.UTC), Took: time.Second, Reps: 2,
-		Machine: result.Machine{CPU: "some CPU", CPUs: 2, OS: "linux", Arch: "amd64"},
+		Machine: machine.Info{CPU: "some CPU", CPUs: 2, OS: "linux", Arch: "amd64"},
 		Notes:   []string{"80% <Get>"},
 		Groups: []result.Group{{Name: "get", Title: "Get", Units: []string{"ns/op", "allocs/op"}, Points: []result.Point{{
 			Name: "entries=10", N: 10, Series: []result.Series{

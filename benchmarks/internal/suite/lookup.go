@@ -12,7 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 
-	"github.com/geecache/geecache/benchmarks/internal/stat"
+	"github.com/geecache/geecache/internal/stat"
 	"github.com/geecache/geecache/registry/cloudmap"
 )
 

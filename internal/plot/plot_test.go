@@ -7,7 +7,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/geecache/geecache/benchmarks/internal/plot"
+	"github.com/geecache/geecache/internal/plot"
 )
 
 func TestSVG(t *testing.T) {

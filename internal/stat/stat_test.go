@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"github.com/geecache/geecache/benchmarks/internal/stat"
+	"github.com/geecache/geecache/internal/stat"
 )
 
 func TestQuantiles(t *testing.T) {

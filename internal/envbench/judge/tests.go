@@ -1,0 +1,7 @@
+package judge
+
+// tests returns the judge's tests in the order in which they are run, each in a file of
+// its own name.
+func tests() []test {
+	return nil
+}
