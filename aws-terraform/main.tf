@@ -177,7 +177,7 @@ module "database" {
 }
 
 locals {
-  common_environment = {
+  common_environment = merge({
     GEECACHE_CLUSTER_ID = var.name
     GEECACHE_REGISTRY   = local.registry
     GEECACHE_LOG_FORMAT = "json"
@@ -185,7 +185,10 @@ locals {
     GEECACHE_DRAIN_TIMEOUT = "${var.stop_timeout - 15}s"
     GEECACHE_EMF           = tostring(local.metrics)
     AWS_REGION             = var.region
-  }
+    }, local.metrics ? {
+    GEECACHE_CLOUDWATCH_DIMENSIONS = var.cloudwatch_dimensions
+    GEECACHE_CLOUDWATCH_METRICS    = join(",", var.cloudwatch_names)
+  } : {})
 
   # What both services have in common.
   service = {
@@ -271,6 +274,7 @@ module "observability" {
   node_count     = var.node_count
   insights       = local.insights
   metrics        = local.metrics
+  snapshots      = var.snapshots
   balancer       = module.balancer.arn_suffix
   target_group   = module.balancer.target_group_arn_suffix
   has_database   = local.database

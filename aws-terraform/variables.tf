@@ -250,9 +250,26 @@ variable "container_insights" {
 }
 
 variable "cloudwatch_metrics" {
-  description = "Nodes and API servers send their metrics to CloudWatch, through their logs. Alarms and scaling by evictions need it. Each has its price, some hundreds in all: deploy.sh says it."
+  description = "Nodes and API servers send their metrics to CloudWatch, through their logs. Alarms and scaling by evictions need it. Each has its price: deploy.sh says it."
   type        = bool
   default     = true
+}
+
+variable "cloudwatch_dimensions" {
+  description = "How finely: cluster, for the cluster and its groups, whose number does not grow with the nodes; or node, for each process as well."
+  type        = string
+  default     = "cluster"
+
+  validation {
+    condition     = contains(["cluster", "node"], var.cloudwatch_dimensions)
+    error_message = "cloudwatch_dimensions: use cluster or node."
+  }
+}
+
+variable "cloudwatch_names" {
+  description = "Names of the metrics that CloudWatch gets, with * for any letters; none: all. METRICS_SETUP.md has those that alarms, scaling and the dashboard here need."
+  type        = list(string)
+  default     = []
 }
 
 variable "log_retention_days" {

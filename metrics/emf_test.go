@@ -113,7 +113,7 @@ func TestLinesAreValid(t *testing.T) {
 		c.ObserveMiss("scores", time.Duration(i*i)*time.Microsecond)
 		c.ObserveLoad("scores", time.Duration(i*i)*time.Microsecond, nil)
 	}
-	points := next(t, NewMeter(reg, time.Unix(1000, 0)), time.Unix(1060, 0))
+	points := next(t, NewMeter(reg, time.Unix(1000, 0), Choice{}), time.Unix(1060, 0))
 	var out bytes.Buffer
 	if err := NewEMF(&out, "", strings.Repeat("n", 2000)).Send(time.Unix(1060, 0), points); err != nil {
 		t.Fatal(err)

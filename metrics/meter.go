@@ -37,6 +37,7 @@ type Point struct {
 // was told is at each moment what the last gathering had.
 type Meter struct {
 	from     prometheus.Gatherer
+	choice   Choice
 	families map[string]Family
 	sets     map[string][][]string
 	counted  map[string]float64 // by series, at the last Next
@@ -44,15 +45,15 @@ type Meter struct {
 	at       time.Time
 }
 
-// NewMeter returns a meter whose first interval begins with the process, or now if
-// only the rates are asked.
-func NewMeter(from prometheus.Gatherer, now time.Time) *Meter {
+// NewMeter returns a meter of what is chosen, whose first interval begins with the
+// process, or now if only the rates are asked.
+func NewMeter(from prometheus.Gatherer, now time.Time, choice Choice) *Meter {
 	m := &Meter{
-		from: from, at: now, families: make(map[string]Family), sets: make(map[string][][]string),
+		from: from, at: now, choice: choice, families: make(map[string]Family), sets: make(map[string][][]string),
 		counted: make(map[string]float64), buckets: make(map[string][]float64),
 	}
 	for _, f := range append(Families(), processFamilies()...) {
-		m.families[f.Name], m.sets[f.Name] = f, dimensionSets(f)
+		m.families[f.Name], m.sets[f.Name] = f, choice.sets(dimensionSets(f))
 	}
 	return m
 }
@@ -83,10 +84,10 @@ func (m *Meter) Next(now time.Time) ([]Point, error) {
 		points = append(points, p.points()...)
 	}
 	// The last interval of a process may be too short for a rate.
-	if owns && elapsed >= 1 {
+	if owns && elapsed >= 1 && m.choice.has(EvictionsPerSecond) {
 		points = append(points, Point{
 			Name: EvictionsPerSecond, Unit: "Count/Second", Values: []float64{evicted / elapsed},
-			Sets: [][]string{{dimCluster}, {dimCluster, dimNode}},
+			Sets: m.choice.sets([][]string{{dimCluster}, {dimCluster, dimNode}}),
 		})
 	}
 	return points, err
@@ -192,6 +193,9 @@ func (m *Meter) addBuckets(h *heap, series string, d *dto.Histogram) {
 func (p *pile) points() []Point {
 	var points []Point
 	add := func(name string, h heap, values ...float64) {
+		if !p.meter.choice.has(name) {
+			return
+		}
 		for part := range slices.Chunk(values, MaxValues) {
 			if !slices.ContainsFunc(part, notFinite) {
 				points = append(points, Point{name, unitOf(name), h.labels, part, p.meter.sets[p.family.Name]})

@@ -77,7 +77,7 @@ func next(t *testing.T, m *Meter, now time.Time) []Point {
 func TestAMeterTellsWhatCountersHaveGrownBy(t *testing.T) {
 	source, _, reg := newChanging(t, withGets(0))
 	begun := time.Unix(1000, 0)
-	m := NewMeter(reg, begun)
+	m := NewMeter(reg, begun, Choice{})
 	if found := find(next(t, m, begun.Add(time.Minute)), requestsTotal); len(found) > 0 {
 		t.Errorf("a counter that has never counted is told: %v", found)
 	}
@@ -98,7 +98,7 @@ func TestAMeterTellsWhatCountersHaveGrownBy(t *testing.T) {
 
 func TestNoRateOfAMoment(t *testing.T) {
 	source, _, reg := newChanging(t, withGets(1))
-	m := NewMeter(reg, time.Unix(1000, 0))
+	m := NewMeter(reg, time.Unix(1000, 0), Choice{})
 	if found := find(next(t, m, time.Unix(1000, 5e8)), EvictionsPerSecond); len(found) > 0 {
 		t.Errorf("half a second has a rate: %v", found)
 	}
@@ -117,7 +117,7 @@ func TestSumsAreWhatPrometheusHas(t *testing.T) {
 	stats := busy("n1")
 	source, c, reg := newChanging(t, &stats)
 	c.WatchMemory(func() Memory { return Memory{Refused: 3} })
-	m := NewMeter(reg, time.Now())
+	m := NewMeter(reg, time.Now(), Choice{})
 	sums := make(map[string]float64)
 	for range 20 {
 		grown := *source.Load()
@@ -166,7 +166,7 @@ func TestSumsAreWhatPrometheusHas(t *testing.T) {
 
 func TestASampleStandsForItsHistogram(t *testing.T) {
 	_, c, reg := newChanging(t, withGets(0))
-	m := NewMeter(reg, time.Now())
+	m := NewMeter(reg, time.Now(), Choice{})
 	for i := range 10 {
 		c.ObserveMiss("scores", time.Duration(i+1)*time.Millisecond)
 	}
@@ -208,7 +208,7 @@ func TestPeersAreValuesOfOneMetric(t *testing.T) {
 		stats.Peers = append(stats.Peers, geecache.PeerStats{Peer: geecache.Peer{ID: fmt.Sprint("p", i)}, State: "up", Protocol: "stream", Requests: 2})
 	}
 	_, _, reg := newChanging(t, stats)
-	points := next(t, NewMeter(reg, time.Now()), time.Now())
+	points := next(t, NewMeter(reg, time.Now(), Choice{}), time.Now())
 	up := find(points, peerUp)
 	if len(up) != 2 || len(up[0].Values) != 100 || len(up[1].Values) != 50 {
 		t.Errorf("150 peers that are up are %v", up)
@@ -226,7 +226,7 @@ func TestPointsAreInTheList(t *testing.T) {
 	all := CloudWatchMetrics()
 	told := make(map[string]bool)
 	begun := time.Unix(1000, 0)
-	for _, p := range next(t, NewMeter(reg, begun), begun.Add(time.Minute)) {
+	for _, p := range next(t, NewMeter(reg, begun, Choice{}), begun.Add(time.Minute)) {
 		i := slices.IndexFunc(all, func(m CloudWatchMetric) bool { return m.Name == p.Name })
 		if i < 0 {
 			t.Fatalf("%s is told, and not in the list", p.Name)
@@ -259,7 +259,7 @@ func TestDimensionValues(t *testing.T) {
 func TestAMeterRunsUntilItIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		source, _, reg := newChanging(t, withGets(1))
-		m, done, ended := NewMeter(reg, time.Now()), make(chan struct{}), make(chan struct{})
+		m, done, ended := NewMeter(reg, time.Now(), Choice{}), make(chan struct{}), make(chan struct{})
 		begun := time.Now()
 		var at []time.Duration
 		sum := 0.0

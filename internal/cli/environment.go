@@ -9,12 +9,32 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/geecache/geecache/internal/node"
+	"github.com/geecache/geecache/metrics"
 )
 
 // CheckNodeEnvironment returns an error that names the first of the variables that
 // `geecache node` does not know, or cannot start with. Values that only the machine
 // knows on which it runs (files, the registry's answer) are not looked at.
 func CheckNodeEnvironment(variables map[string]string) error {
+	_, _, err := configOf(variables)
+	return err
+}
+
+// SentMetrics returns what `geecache node` with these variables may send to CloudWatch:
+// nil, if it sends nothing.
+func SentMetrics(variables map[string]string) ([]metrics.CloudWatchMetric, error) {
+	cfg, emf, err := configOf(variables)
+	if err != nil || !emf && cfg.CloudWatch == "" {
+		return nil, err
+	}
+	return cfg.SentMetrics(), nil
+}
+
+// configOf returns the configuration of `geecache node` with these variables, and whether
+// it writes EMF.
+func configOf(variables map[string]string) (node.Config, bool, error) {
 	var f nodeFlags
 	cmd := &cobra.Command{}
 	f.register(cmd)
@@ -27,14 +47,14 @@ func CheckNodeEnvironment(variables map[string]string) error {
 	slices.Sort(environ)
 	unknown, err := setFromEnv(cmd.Flags(), environ)
 	if err != nil {
-		return err
+		return node.Config{}, false, err
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("no flag of geecache node has the variable %s", strings.Join(unknown, ", "))
+		return node.Config{}, false, fmt.Errorf("no flag of geecache node has the variable %s", strings.Join(unknown, ", "))
 	}
 	f.getenv = func(name string) string { return variables[name] }
-	_, err = f.nodeConfig(slog.New(slog.NewTextHandler(io.Discard, nil)))
-	return err
+	cfg, err := f.nodeConfig(slog.New(slog.NewTextHandler(io.Discard, nil)))
+	return cfg, f.emf, err
 }
 
 // env returns the value of an environment variable that stands for no flag.

@@ -75,6 +75,8 @@ type cacheFlags struct {
 	slowRequest          time.Duration
 	cloudwatch           string
 	cloudwatchEvery      time.Duration
+	cloudwatchDimensions choiceValue
+	cloudwatchMetrics    []string
 	logFormat            choiceValue
 	logLevel             levelValue
 }
@@ -84,6 +86,7 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	f.handoffBytes = 64 << 20
 	f.protocol = choiceValue{geecache.ProtocolVersion, []string{geecache.ProtocolVersion, "1.0"}}
 	f.logFormat = choiceValue{"text", []string{"text", "json"}}
+	f.cloudwatchDimensions = choiceValue{node.CloudWatchDimensions()[0], node.CloudWatchDimensions()}
 	flags.StringVar(&f.source, "source", "", "URL of what misses are loaded from: "+strings.Join(node.SourceExamples(), ", ")+" (default "+node.DefaultSource+")")
 	flags.StringVar(&f.query, "query", "", "query of an SQL source, with one parameter for the key")
 	flags.StringSliceVar(&f.groups, "group", []string{node.DefaultGroup}, "name of a group; repeat it for several. The first is the API's default")
@@ -113,6 +116,8 @@ func (f *cacheFlags) register(flags *pflag.FlagSet) {
 	f.trustFlags.register(flags)
 	flags.StringVar(&f.cloudwatch, "cloudwatch-endpoint", "", "forward metrics to CloudWatch: a region such as eu-central-1, or the URL of what speaks its API")
 	flags.DurationVar(&f.cloudwatchEvery, "cloudwatch-interval", node.DefaultExportInterval, "how often")
+	flags.Var(&f.cloudwatchDimensions, "cloudwatch-dimensions", "cluster: CloudWatch is told of the cluster and its groups; node: of each node as well, which costs for each")
+	flags.StringSliceVar(&f.cloudwatchMetrics, "cloudwatch-metrics", nil, "names of the metrics that CloudWatch is told, comma separated, with * for any letters (default all); each has its price")
 	flags.DurationVar(&f.slowRequest, "slow-request", time.Second, "requests to the API that take longer are logged, unless memory answers them; 0: none")
 	flags.Var(&f.logFormat, "log-format", "text or json (default text; in a task of ECS json)")
 	flags.Lookup("log-format").DefValue = ""
@@ -189,6 +194,7 @@ func (f *cacheFlags) config(log *slog.Logger) node.Config {
 		DrainTimeout: f.drain, ProtocolVersion: f.protocol.value,
 		API:        node.APIConfig{Timeout: f.apiTimeout, MaxInFlight: f.apiMaxInFlight, SlowRequest: slow},
 		CloudWatch: f.cloudwatch, CloudWatchInterval: f.cloudwatchEvery,
+		CloudWatchDimensions: f.cloudwatchDimensions.value, CloudWatchMetrics: f.cloudwatchMetrics,
 		SecretFile: f.secretFile, Secret: f.secretOfEnv(), TLS: f.tls, APITokenFile: f.apiTokenFile, APIToken: f.apiTokenOfEnv(),
 		Logger: log,
 	}
@@ -293,6 +299,7 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.DurationVar(&f.snapshot.MaxAge, "snapshot-max-age", node.DefaultSnapshotMaxAge, "older snapshots are not loaded, and are deleted: how old a value without a TTL may come back")
 	completeChoices(cmd, "role", f.role.choices...)
 	completeChoices(cmd, "protocol", f.protocol.choices...)
+	completeChoices(cmd, "cloudwatch-dimensions", f.cloudwatchDimensions.choices...)
 	completeChoices(cmd, "log-format", "text", "json")
 	completeChoices(cmd, "log-level", "debug", "info", "warn", "error")
 }

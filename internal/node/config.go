@@ -9,12 +9,14 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/trust"
+	"github.com/geecache/geecache/metrics"
 	"github.com/geecache/geecache/metrics/cloudwatch"
 )
 
@@ -139,6 +141,12 @@ type Config struct {
 	CloudWatch         string
 	CloudWatchInterval time.Duration
 
+	// CloudWatchDimensions says how finely CloudWatch is told of metrics, by either way:
+	// "cluster" (the default) of the cluster and its groups, "node" of each node as well.
+	// CloudWatchMetrics are patterns of the names that it is told; empty: all.
+	CloudWatchDimensions string
+	CloudWatchMetrics    []string
+
 	// Snapshot says where what is used most is saved, so that a node that starts is
 	// warm. A client has none.
 	Snapshot SnapshotConfig
@@ -161,6 +169,21 @@ const (
 	// DefaultExportInterval is that in which CloudWatch keeps metrics.
 	DefaultExportInterval = time.Minute
 )
+
+// CloudWatchDimensions returns the values of that field of a Config, the default first.
+func CloudWatchDimensions() []string { return []string{"cluster", "node"} }
+
+// metricsChoice returns which metrics CloudWatch is told.
+func (c Config) metricsChoice() metrics.Choice {
+	return metrics.Choice{ClusterOnly: c.CloudWatchDimensions != "node", Names: c.CloudWatchMetrics}
+}
+
+// SentMetrics returns what such a process may send to CloudWatch, if it sends anything.
+func (c Config) SentMetrics() []metrics.CloudWatchMetric {
+	return slices.DeleteFunc(c.metricsChoice().Metrics(), func(m metrics.CloudWatchMetric) bool {
+		return m.Name == metrics.EvictionsPerSecond && c.Role == geecache.RoleClient
+	})
+}
 
 // WithDefaults returns the configuration with its zero fields filled in.
 func (c Config) WithDefaults() (Config, error) {
@@ -253,6 +276,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--emf-interval is %v: use at least 1s", c.EMFInterval)
 	case c.CloudWatchInterval < 0 || c.CloudWatchInterval > 0 && c.CloudWatchInterval < time.Second:
 		return fmt.Errorf("--cloudwatch-interval is %v: use at least 1s", c.CloudWatchInterval)
+	case c.CloudWatchDimensions != "" && !slices.Contains(CloudWatchDimensions(), c.CloudWatchDimensions):
+		return fmt.Errorf("--cloudwatch-dimensions is %q: use one of %s", c.CloudWatchDimensions, strings.Join(CloudWatchDimensions(), ", "))
 	case c.Timings.DeadAfter < 0:
 		return fmt.Errorf("--peer-timeout is %v: use a positive duration", c.Timings.DeadAfter)
 	case !(c.Weight >= 0 && c.Weight <= geecache.MaxWeight):
@@ -269,6 +294,9 @@ func (c Config) Validate() error {
 		if _, err := parseSource(source, c.Query); err != nil {
 			return err
 		}
+	}
+	if err := c.metricsChoice().Validate(); err != nil {
+		return fmt.Errorf("--cloudwatch-metrics: %w", err)
 	}
 	if c.CloudWatch != "" {
 		if err := (cloudwatch.Config{Endpoint: c.CloudWatch}).Validate(); err != nil {

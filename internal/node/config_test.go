@@ -56,6 +56,8 @@ func TestValidateNamesTheFlag(t *testing.T) {
 		{Config{APIListen: "10.0.0.1:1"}, "--api-listen"},
 		{Config{Listen: "0.0.0.0:1", Insecure: true, Peers: peers}, "--advertise"},
 		{Config{Role: "boss"}, "--role"},
+		{Config{CloudWatchDimensions: "group"}, "--cloudwatch-dimensions"},
+		{Config{CloudWatchMetrics: []string{"geecache_hits"}}, "--cloudwatch-metrics"},
 		{Config{Role: geecache.RoleClient}, "--peers"},
 		{Config{Role: geecache.RoleClient, Peers: peers, APIListen: "127.0.0.1:1"}, "--api"},
 		{Config{Role: geecache.RoleClient, Peers: peers, Source: "slowdb:"}, "--source"},

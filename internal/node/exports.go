@@ -35,9 +35,10 @@ type export struct {
 func (p *Process) openExports(ctx context.Context, registry prometheus.Gatherer) error {
 	x := &p.exports
 	x.done = make(chan struct{})
+	choice := p.cfg.metricsChoice()
 	if w := p.cfg.EMF; w != nil {
 		emf := metrics.NewEMF(w, clusterOf(p.cfg), p.cfg.ID)
-		x.all = append(x.all, export{"EMF", metrics.NewMeter(registry, time.Now()), p.cfg.EMFInterval, emf.Send})
+		x.all = append(x.all, export{"EMF", metrics.NewMeter(registry, time.Now(), choice), p.cfg.EMFInterval, emf.Send})
 	}
 	if p.cfg.CloudWatch == "" {
 		return nil
@@ -50,7 +51,7 @@ func (p *Process) openExports(ctx context.Context, registry prometheus.Gatherer)
 	}
 	x.forwarder = f
 	p.collector.WatchForwarding(f.Stats)
-	x.all = append(x.all, export{"CloudWatch", metrics.NewMeter(registry, time.Now()), p.cfg.CloudWatchInterval, f.Send})
+	x.all = append(x.all, export{"CloudWatch", metrics.NewMeter(registry, time.Now(), choice), p.cfg.CloudWatchInterval, f.Send})
 	return nil
 }
 

@@ -7,9 +7,13 @@ import (
 	"log/slog"
 	"math"
 	"net/http/httptest"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	dto "github.com/prometheus/client_model/go"
 	"github.com/prometheus/common/expfmt"
@@ -111,10 +115,10 @@ func TestEMFAgreesWithPrometheus(t *testing.T) {
 	}
 	w := httptest.NewRecorder()
 	p.metrics.ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
-	after, told := scrape(t, w.Body.String()), sumEMF(t, out.String())
+	after, sent := scrape(t, w.Body.String()), sumEMF(t, out.String())
 	counted := 0
 	for name, want := range after {
-		got, there := told[name]
+		got, there := sent[name]
 		if there {
 			counted++
 		}
@@ -124,12 +128,101 @@ func TestEMFAgreesWithPrometheus(t *testing.T) {
 		}
 	}
 	for _, name := range []string{"geecache_requests_total", "geecache_hits_total", "geecache_source_queries_total", "geecache_served_total"} {
-		if before[name] == 0 || told[name] != before[name] {
-			t.Errorf("%s: EMF has %v, the scrape before the end had %v", name, told[name], before[name])
+		if before[name] == 0 || sent[name] != before[name] {
+			t.Errorf("%s: EMF has %v, the scrape before the end had %v", name, sent[name], before[name])
 		}
 	}
 	if counted < 8 {
-		t.Errorf("only %d counters were told: %v", counted, told)
+		t.Errorf("only %d counters were told: %v", counted, sent)
+	}
+}
+
+// told returns the sets of dimensions under which lines of EMF tell a metric.
+func told(t *testing.T, lines, name string) (sets [][]string) {
+	t.Helper()
+	for line := range strings.Lines(lines) {
+		var root struct {
+			AWS struct {
+				CloudWatchMetrics []struct {
+					Namespace  string
+					Dimensions [][]string
+					Metrics    []struct{ Name, Unit string }
+				}
+			} `json:"_aws"`
+		}
+		if err := json.Unmarshal([]byte(line), &root); err != nil {
+			t.Fatalf("%v: %s", err, line)
+		}
+		for _, d := range root.AWS.CloudWatchMetrics {
+			for _, m := range d.Metrics {
+				if d.Namespace == metrics.Namespace && (m.Name == name || name == "") {
+					sets = append(sets, d.Dimensions...)
+				}
+			}
+		}
+	}
+	return sets
+}
+
+// Target tracking takes the average over all that send a metric with the dimensions that
+// the policy names. API servers own nothing: were they to send it, as 0, they would pull
+// the average down, and nodes that evict would get no help.
+func TestScalingFollowsNodesAlone(t *testing.T) {
+	policy, err := os.ReadFile("../../aws-terraform/modules/service/scaling.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block := regexp.MustCompile(`(?s)customized_metric_specification \{.*`).FindString(string(policy))
+	name := regexp.MustCompile(`metric_name\s*=\s*"(\w+)"`).FindStringSubmatch(block)
+	var dimensions []string
+	for _, m := range regexp.MustCompile(`(?s)dimensions \{\s*name\s*=\s*"(\w+)"`).FindAllStringSubmatch(block, -1) {
+		dimensions = append(dimensions, m[1])
+	}
+	if name == nil || len(dimensions) == 0 {
+		t.Fatalf("the policy names no metric, or no dimensions: %s", block)
+	}
+	var ofNode, ofAPI text
+	n := start(t, Config{ID: "n1", EMF: &ofNode})
+	api := start(t, Config{ID: "api", Role: geecache.RoleClient, Listen: "127.0.0.1:0", Peers: []geecache.Peer{{ID: "n1", Addr: n.Node().Addr()}}, EMF: &ofAPI})
+	for _, p := range []*Process{n, api} {
+		x := p.exports.all[0]
+		points, err := x.meter.Next(time.Now().Add(time.Minute)) // an interval ends
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.send(time.Now(), points); err != nil {
+			t.Fatal(err)
+		}
+	}
+	has := func(lines string) bool {
+		return slices.ContainsFunc(told(t, lines, name[1]), func(set []string) bool { return slices.Equal(set, dimensions) })
+	}
+	if !has(ofNode.String()) {
+		t.Errorf("the policy follows %s with %v, which a node does not tell: %v", name[1], dimensions, told(t, ofNode.String(), name[1]))
+	}
+	if sets := told(t, ofAPI.String(), name[1]); len(sets) > 0 || len(told(t, ofAPI.String(), "")) == 0 {
+		t.Errorf("an API server tells %s with %v", name[1], sets)
+	}
+}
+
+// What each node costs is asked for, and no default.
+func TestNodesAreToldApartWhenAsked(t *testing.T) {
+	for _, dimensions := range []string{"", "cluster", "node"} {
+		var out text
+		p := start(t, Config{ID: "n1", EMF: &out, CloudWatchDimensions: dimensions, CloudWatchMetrics: []string{"geecache_node_*", "go_goroutines"}})
+		if err := p.Stop(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		want := [][]string{{"cluster"}}
+		if dimensions == "node" {
+			want = append(want, []string{"cluster", "node"})
+		}
+		if got := told(t, out.String(), "go_goroutines"); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("%q: %v, want %v", dimensions, got, want)
+		}
+		if got := told(t, out.String(), "process_open_fds"); len(got) > 0 {
+			t.Errorf("%q: a metric that is not chosen is told", dimensions)
+		}
 	}
 }
 

@@ -10,9 +10,9 @@ import (
 
 // Rules are what Check holds a deployment to besides its own.
 type Rules struct {
-	// Metric returns an error if no node sends a metric of this name with these
-	// dimensions to CloudWatch.
-	Metric func(name string, dimensions []string) error
+	// Metric returns an error if a process with these variables sends no metric of this
+	// name with these dimensions to CloudWatch. Without variables it is asked of any.
+	Metric func(variables map[string]string, name string, dimensions []string) error
 
 	// Environment returns an error if a node with these variables does not start.
 	Environment func(variables map[string]string) error

@@ -4,19 +4,40 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 )
 
 // checkMetrics asks for each metric of ours that an alarm, a scaling policy or a
-// dashboard names whether nodes send it.
+// dashboard names whether a task of the deployment sends it. What a service is scaled by
+// its own tasks must send, and no others: their values would count as much.
 func checkMetrics(p *Plan, rules Rules) []string {
 	var wrong []string
+	senders := variablesOf(p)
 	asks := func(address, namespace, name string, dimensions []string) {
 		if namespace != rules.Namespace {
 			return
 		}
-		if err := rules.Metric(name, dimensions); err != nil {
+		err := rules.Metric(nil, name, dimensions)
+		for _, s := range senders {
+			if err = rules.Metric(s.variables, name, dimensions); err == nil {
+				break
+			}
+		}
+		if err != nil {
 			wrong = append(wrong, fmt.Sprintf("%s: %v", address, err))
+		}
+	}
+	scales := func(r Resource, name string, dimensions []string) {
+		service := path.Base(r.text("resource_id"))
+		for _, s := range senders {
+			err := rules.Metric(s.variables, name, dimensions)
+			switch {
+			case s.family == service && err != nil:
+				wrong = append(wrong, fmt.Sprintf("%s: the service that is scaled does not send it: %v", r.Address, err))
+			case s.family != service && err == nil:
+				wrong = append(wrong, fmt.Sprintf("%s: tasks of %s send %s with %v, too, and %s is scaled by it", r.Address, s.family, name, dimensions, service))
+			}
 		}
 	}
 	for _, r := range p.of("aws_cloudwatch_metric_alarm") {
@@ -37,6 +58,9 @@ func checkMetrics(p *Plan, rules Rules) []string {
 					dimensions = append(dimensions, fmt.Sprint(d["name"]))
 				}
 				asks(r.Address, m.text("namespace"), m.text("metric_name"), dimensions)
+				if m.text("namespace") == rules.Namespace {
+					scales(r, m.text("metric_name"), dimensions)
+				}
 			}
 		}
 	}
@@ -50,6 +74,26 @@ func checkMetrics(p *Plan, rules Rules) []string {
 func dimensionsOf(v any) []string {
 	m, _ := v.(map[string]any)
 	return slices.Sorted(maps.Keys(m))
+}
+
+// A sender is what the containers of a task definition are told.
+type sender struct {
+	family    string
+	variables map[string]string
+}
+
+// variablesOf returns the senders among the task definitions, as far as they are known.
+func variablesOf(p *Plan) (all []sender) {
+	for _, r := range p.of("aws_ecs_task_definition") {
+		var containers []container
+		if json.Unmarshal([]byte(r.text("container_definitions")), &containers) != nil {
+			continue // checkTasks says it
+		}
+		for _, c := range containers {
+			all = append(all, sender{r.text("family"), c.variables()})
+		}
+	}
+	return all
 }
 
 // checkDashboard passes the metrics of a dashboard's body on.

@@ -46,14 +46,22 @@ func checkTasks(p *Plan, rules Rules) []string {
 	return wrong
 }
 
-func checkContainer(c container, rules Rules) []string {
-	var wrong []string
+// variables returns what the container is told. Secrets are made up.
+func (c container) variables() map[string]string {
 	variables := make(map[string]string)
 	for _, e := range c.Environment {
 		variables[e.Name] = e.Value
 	}
 	for _, s := range c.Secrets {
 		variables[s.Name] = madeUp
+	}
+	return variables
+}
+
+func checkContainer(c container, rules Rules) []string {
+	var wrong []string
+	variables := c.variables()
+	for _, s := range c.Secrets {
 		if s.ValueFrom == "" {
 			wrong = append(wrong, "the secret "+s.Name+" comes from nowhere")
 		}

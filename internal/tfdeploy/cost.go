@@ -27,8 +27,8 @@ const pollsPerMonth = 1.3
 
 // Estimate returns what a deployment costs by the hour, before traffic: what is
 // charged for requests, transferred bytes and logs is not known in a plan. metrics
-// returns how many metrics so many processes have in CloudWatch.
-func Estimate(p *Plan, t prices.Table, metrics func(processes int) int) []Line {
+// returns how many metrics so many processes with these variables have in CloudWatch.
+func Estimate(p *Plan, t prices.Table, metrics func(variables map[string]string, processes int) int) []Line {
 	e := &estimate{plan: p, table: t, metrics: metrics}
 	e.tasks()
 	e.network()
@@ -41,7 +41,7 @@ type estimate struct {
 	table prices.Table
 	lines []Line
 
-	metrics func(processes int) int
+	metrics func(variables map[string]string, processes int) int
 }
 
 func (e *estimate) add(what string, count, dollars float64) {
@@ -82,11 +82,28 @@ func (e *estimate) tasks() {
 	}
 	e.add("public addresses of tasks", addresses, addresses*e.table.Of(prices.PublicIPv4))
 	if v := e.plan.Variables; v["cloudwatch_metrics"] == true && v["learner_lab"] != true {
-		e.monthly("metrics of GeeCache, about (cloudwatch_metrics)", float64(e.metrics(int(all))), prices.MetricMonth)
+		e.monthly("metrics of GeeCache, about (cloudwatch_metrics)", float64(e.metrics(chosen(v), int(all))), prices.MetricMonth)
 	}
 	if len(e.plan.of("aws_service_discovery_service")) > 0 {
 		e.monthly("million lookups a month in Cloud Map", all*pollsPerMonth, prices.CloudMapCalls)
 	}
+}
+
+// chosen returns the variables by which processes know what to send to CloudWatch, as
+// the root module's say it: a plan need not know the tasks' yet.
+func chosen(root map[string]any) map[string]string {
+	chosen := map[string]string{"GEECACHE_EMF": "true"}
+	if d, ok := root["cloudwatch_dimensions"].(string); ok {
+		chosen["GEECACHE_CLOUDWATCH_DIMENSIONS"] = d
+	}
+	var names []string
+	if all, ok := root["cloudwatch_names"].([]any); ok {
+		for _, name := range all {
+			names = append(names, fmt.Sprint(name))
+		}
+		chosen["GEECACHE_CLOUDWATCH_METRICS"] = strings.Join(names, ",")
+	}
+	return chosen
 }
 
 // onSpot returns how many of a service's tasks the strategy puts on Spot.

@@ -48,7 +48,10 @@ func resource(kind, name string, values map[string]any) Resource {
 func testRules() Rules {
 	return Rules{
 		Namespace: "GeeCache",
-		Metric: func(name string, dimensions []string) error {
+		Metric: func(variables map[string]string, name string, dimensions []string) error {
+			if variables["GEECACHE_SECRET"] != "" && variables["GEECACHE_DRAIN_TIMEOUT"] == "" {
+				return errors.New("this task sends nothing")
+			}
 			if name != "geecache_known" || !slices.Equal(dimensions, []string{"cluster"}) {
 				return fmt.Errorf("no node sends %s with %v", name, dimensions)
 			}
@@ -97,6 +100,42 @@ func alarm(name, dimension string) Resource {
 	return resource2("aws_cloudwatch_metric_alarm", map[string]any{
 		"namespace": "GeeCache", "metric_name": name, "dimensions": map[string]any{dimension: "x"},
 	})
+}
+
+// scaled is a policy that scales the service n by the known metric.
+func scaled() Resource {
+	return resource2("aws_appautoscaling_policy", map[string]any{"resource_id": "service/c/n", "target_tracking_scaling_policy_configuration": []any{map[string]any{
+		"customized_metric_specification": []any{map[string]any{"namespace": "GeeCache", "metric_name": "geecache_known", "dimensions": []any{map[string]any{"name": "cluster"}}}}}}})
+}
+
+// family is a task of a service, which sends the known metric or nothing.
+func family(name string, sends bool) Resource {
+	r := task(func(c map[string]any) {
+		if !sends {
+			c["environment"], c["stopTimeout"] = []any{}, 60
+		}
+	})
+	r.Values["family"] = name
+	return r
+}
+
+func TestCheckMetricsOfTasks(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		resources []Resource
+		want      string
+	}{
+		{"its own tasks alone", []Resource{scaled(), family("n", true), family("api", false)}, ""},
+		{"others, too", []Resource{scaled(), family("n", true), family("api", true)}, "tasks of api send geecache_known"},
+		{"others alone", []Resource{scaled(), family("n", false), family("api", true)}, "the service that is scaled does not send it"},
+		{"an alarm on what some send", []Resource{alarm("geecache_known", "cluster"), family("n", true), family("api", false)}, ""},
+		{"an alarm on what none sends", []Resource{alarm("geecache_known", "cluster"), family("n", false)}, "this task sends nothing"},
+	} {
+		got := strings.Join(checkMetrics(planOf(t, c.resources...), testRules()), "\n")
+		if c.want == "" && got != "" || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %q, want %q", c.name, got, c.want)
+		}
+	}
 }
 
 func TestCheck(t *testing.T) {
@@ -184,7 +223,7 @@ func TestEstimate(t *testing.T) {
 		resource2("aws_db_instance", map[string]any{"instance_class": "db.x.large"}),
 	)
 	p.Variables = map[string]any{"cloudwatch_metrics": true}
-	lines := Estimate(p, table, func(processes int) int { return 730 * processes })
+	lines := Estimate(p, table, func(_ map[string]string, processes int) int { return 730 * processes })
 	got := make(map[string]float64)
 	for _, l := range lines {
 		got[l.What] = l.Dollars

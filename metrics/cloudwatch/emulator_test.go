@@ -129,7 +129,7 @@ func TestCloudWatchHasWhatPrometheusHas(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			meter := metrics.NewMeter(reg, time.Now())
+			meter := metrics.NewMeter(reg, time.Now(), metrics.Choice{})
 			for i, prefix := range []string{"a", "bad", "c"} {
 				ask(t, group, 10*(i+1), prefix)
 				if err := meter.Report(f.Send); err != nil {

@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -81,12 +83,12 @@ func eventuallyBy(deadline time.Time, ok func() error) error {
 	}
 }
 
-func get(ctx context.Context, url string) (int, []byte, error) {
+func get(ctx context.Context, client *http.Client, url string) (int, []byte, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, nil, err
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := client.Do(req)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -98,13 +100,14 @@ func get(ctx context.Context, url string) (int, []byte, error) {
 // clusterID is what the cluster is called, and what its targets' label is.
 const clusterID = "monitored"
 
-// A cluster is three nodes in two zones and an API server, with a secret, a token for
-// Prometheus, and a source that fails for some keys.
+// A cluster is three nodes in two zones and an API server, with a secret, certificates that
+// expire soon, snapshots, a token for Prometheus, and a source that fails for some keys.
 type cluster struct {
-	dir   string // with the secret, the token and the targets
-	addrs []string
-	nodes []*exec.Cmd
-	apis  []string // of the API server, and of the last node
+	dir    string // with the secret, the token, the authority and the targets
+	addrs  []string
+	nodes  []*exec.Cmd
+	apis   []string // of the API server, and of the last node
+	client *http.Client
 }
 
 // startCluster starts the cluster, which forwards its metrics to an emulator of CloudWatch.
@@ -122,6 +125,7 @@ func startCluster(t *testing.T, cloudwatch string) *cluster {
 			t.Fatal(err)
 		}
 	}
+	client := makeCertificates(t, binary, dir)
 	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(2 * time.Millisecond) // long enough for callers to share flights
 		switch {
@@ -135,7 +139,7 @@ func startCluster(t *testing.T, cloudwatch string) *cluster {
 	}))
 	t.Cleanup(source.Close)
 	free := freeAddrs(t, 5)
-	c := &cluster{dir: dir, addrs: free[:4], apis: free[3:]}
+	c := &cluster{dir: dir, addrs: free[:4], apis: free[3:], client: client}
 	peers := filepath.Join(dir, "peers")
 	if err := os.WriteFile(peers, []byte(strings.Join(c.addrs[:3], "\n")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -144,13 +148,14 @@ func startCluster(t *testing.T, cloudwatch string) *cluster {
 		args := []string{
 			"node", "--listen", addr, "--cluster-id", clusterID, "--registry", "file:" + peers,
 			"--secret-file", filepath.Join(dir, "secret"), "--admin-token-file", filepath.Join(dir, "token"),
+			"--tls-cert", filepath.Join(dir, "node.pem"), "--tls-key", filepath.Join(dir, "node-key.pem"), "--tls-ca", filepath.Join(dir, "ca.pem"),
 			"--cloudwatch-endpoint", cloudwatch, "--cloudwatch-interval", "1s",
 			"--zone", []string{"a", "b", "a", "b"}[i], "--memory-limit", "512MiB", "--cache-bytes", "512KiB",
 		}
 		if i == 3 {
 			args = append(args, "--role", "client")
 		} else {
-			args = append(args, "--source", source.URL+"/{key}")
+			args = append(args, "--source", source.URL+"/{key}", "--snapshot", "file://"+filepath.Join(dir, "snapshots"), "--snapshot-interval", "2s")
 		}
 		if i == 2 {
 			args = append(args, "--api", "--api-listen", c.apis[1])
@@ -159,7 +164,7 @@ func startCluster(t *testing.T, cloudwatch string) *cluster {
 	}
 	for _, addr := range c.addrs {
 		eventually(t, addr+" is ready", func() error {
-			code, _, err := get(t.Context(), "http://"+addr+"/readyz")
+			code, _, err := get(t.Context(), client, "https://"+addr+"/readyz")
 			if err == nil && code != http.StatusOK {
 				err = fmt.Errorf("status %d", code)
 			}
@@ -168,6 +173,32 @@ func startCluster(t *testing.T, cloudwatch string) *cluster {
 	}
 	c.writeTargets(t)
 	return c
+}
+
+// makeCertificates makes an authority, and a certificate for a day that all processes
+// share. It returns a client that trusts it, and shows it: the API asks for one.
+func makeCertificates(t *testing.T, binary, dir string) *http.Client {
+	t.Helper()
+	for _, args := range [][]string{{"ca"}, {"node", "--host", "127.0.0.1", "--days", "1"}} {
+		if out, err := exec.Command(binary, append([]string{"cert", args[0], "--dir", dir}, args[1:]...)...).CombinedOutput(); err != nil {
+			t.Fatalf("geecache cert %s: %v\n%s", args[0], err, out)
+		}
+	}
+	authority, err := os.ReadFile(filepath.Join(dir, "ca.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(authority) {
+		t.Fatal("ca.pem holds no certificate")
+	}
+	own, err := tls.LoadX509KeyPair(filepath.Join(dir, "node.pem"), filepath.Join(dir, "node-key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{own}, MinVersion: tls.VersionTLS13}, MaxIdleConnsPerHost: 8}
+	t.Cleanup(transport.CloseIdleConnections)
+	return &http.Client{Transport: transport}
 }
 
 // writeTargets tells Prometheus of the processes, with the labels that dashboards and
@@ -206,7 +237,7 @@ func (c *cluster) load(t *testing.T) {
 				case i%2 == 0:
 					key = fmt.Sprintf("hot%d", i%8)
 				}
-				_, _, _ = get(ctx, "http://"+c.apis[caller%2]+"/api?key="+key) // also while a node is dead
+				_, _, _ = get(ctx, c.client, "https://"+c.apis[caller%2]+"/api?key="+key) // also while a node is dead
 				<-pace.C
 			}
 		})

@@ -47,6 +47,8 @@ func startPrometheus(t *testing.T, c *cluster, native bool) *server {
 rule_files: ["` + dir + `/*.yml"]
 scrape_configs:
   - job_name: geecache
+    scheme: https
+    tls_config: {ca_file: "` + c.dir + `/ca.pem"}
     authorization: {credentials_file: "` + c.dir + `/token"}
     file_sd_configs: [{files: ["` + c.dir + `/targets.json"]}]
 `
@@ -67,7 +69,7 @@ scrape_configs:
 
 // ask returns the data of an answer of Prometheus' API.
 func (s *server) ask(ctx context.Context, path string, form url.Values, into any) error {
-	code, body, err := get(ctx, s.url+path+"?"+form.Encode())
+	code, body, err := get(ctx, http.DefaultClient, s.url+path+"?"+form.Encode())
 	if err != nil {
 		return err
 	}
@@ -138,7 +140,8 @@ func TestLive(t *testing.T) {
 			return s.answers(t.Context(), `count(up{job="geecache"} == 1) == 4 and on() cluster:geecache_nodes:count == 3`)
 		})
 		names, err := s.firing(t.Context())
-		if err != nil || slices.Contains(names, "GeeCacheNodeDown") || slices.Contains(names, "GeeCachePeerUnreachable") {
+		if err != nil || slices.ContainsFunc([]string{"GeeCacheNodeDown", "GeeCachePeerUnreachable", "GeeCacheCertificateExpiresNow", "GeeCacheSnapshotOld"},
+			func(alert string) bool { return slices.Contains(names, alert) }) {
 			t.Errorf("%s: before a node is killed these fire: %v, %v", s.name, names, err)
 		}
 	}
@@ -147,7 +150,7 @@ func TestLive(t *testing.T) {
 	}
 	for _, s := range servers {
 		for _, alert := range []string{"GeeCacheNodeDown", "GeeCachePeerUnreachable", "GeeCachePeerBreakerOpen", "GeeCacheNodesMissing",
-			"GeeCacheSourceErrors", "GeeCacheErrorBudgetFast"} {
+			"GeeCacheSourceErrors", "GeeCacheErrorBudgetFast", "GeeCacheCertificateExpires"} {
 			eventually(t, s.name+": "+alert+" fires", func() error {
 				names, err := s.firing(t.Context())
 				if err == nil && !slices.Contains(names, alert) {

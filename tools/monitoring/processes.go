@@ -39,6 +39,35 @@ func processes() board {
 			{title: "Open files", what: "Of those that the system allows.", unit: "percentunit",
 				prom:       []query{{"process_open_fds{@C} / process_max_fds{@C}", "{{instance}}"}},
 				cloudwatch: []metric{stat("f", "process_open_fds", "Maximum", "most")}},
+		}}, {"Snapshots and certificate", []panel{
+			{title: "Age of snapshots", what: "Seconds since each node saved its last one; before the first, since it started. Absent without --snapshot.", unit: "s",
+				prom:       []query{{"max by (instance) (geecache_snapshot_age_seconds{@C})", "{{instance}}"}},
+				cloudwatch: []metric{stat("a", "geecache_snapshot_age_seconds", "Maximum", "oldest")}},
+			{title: "Entries saved", what: "In whole snapshots, a second, and how large the last one of each node is.", unit: "short",
+				prom: []query{
+					{"sum(rate(geecache_snapshot_saved_entries_total{@C}[@R]))", "entries a second"},
+					{"sum(rate(geecache_snapshot_saves_total{@C}[@R]))", "snapshots a second"},
+					{"max(geecache_snapshot_bytes{@C})", "bytes of the largest"}},
+				cloudwatch: cat(perSecond("e", "geecache_snapshot_saved_entries_total", "entries a second"),
+					[]metric{stat("b", "geecache_snapshot_bytes", "Maximum", "bytes of the largest")})},
+			{title: "Snapshots that failed", what: "Calls of their storage that failed, and parts that were refused: torn, or of another format or cluster.", unit: "ops", stacked: true,
+				prom: []query{
+					{"sum by (call) (rate(geecache_snapshot_storage_errors_total{@C}[@R]))", "{{call}}"},
+					{"sum by (reason) (rate(geecache_snapshot_refused_parts_total{@C}[@R]))", "refused: {{reason}}"}},
+				cloudwatch: cat(perSecond("f", "geecache_snapshot_storage_errors_total", "storage"),
+					perSecond("p", "geecache_snapshot_refused_parts_total", "refused"))},
+			{title: "Entries loaded at the start", what: "By what became of them: loaded; others answer for them; expired; refused for want of room or of their group.", unit: "short", stacked: true,
+				prom: []query{{"sum by (result) (geecache_snapshot_loaded_entries_total{@C})", "{{result}}"}},
+				cloudwatch: []metric{stat("l", "geecache_snapshot_loaded_entries_total", "Sum", "loaded", "result=loaded"),
+					stat("o", "geecache_snapshot_loaded_entries_total", "Sum", "others", "result=others")}},
+			{title: "How long loading took", what: "At the start of each node; 0 while it goes on.", unit: "s",
+				prom:       []query{{"max by (instance) (geecache_snapshot_load_seconds{@C})", "{{instance}}"}},
+				cloudwatch: []metric{stat("l", "geecache_snapshot_load_seconds", "Maximum", "longest")}},
+			{title: "Certificates end in", what: "Others refuse a process whose certificate has expired. Absent without --tls-cert.", unit: "s",
+				prom: []query{{"min by (instance) (geecache_certificate_expiry_timestamp_seconds{@C}) - time()", "{{instance}}"}},
+				cloudwatch: []metric{
+					{id: "c", name: "geecache_certificate_expiry_timestamp_seconds", stat: "Minimum", hide: true},
+					math("l", "c-EPOCH(c)", "soonest")}},
 		}}, {"Metrics themselves", []panel{
 			{title: "Forwarded to CloudWatch", what: "Metrics that CloudWatch has taken, and those that it did not. Absent without --cloudwatch-endpoint.", unit: "ops",
 				prom: []query{

@@ -80,9 +80,17 @@ func check(flags *flag.FlagSet, args []string, out io.Writer) error {
 	return err
 }
 
-// emitted returns an error if no node sends a metric to CloudWatch.
-func emitted(name string, dimensions []string) error {
-	for _, m := range metrics.CloudWatchMetrics() {
+// emitted returns an error if a process with these variables (none: one that sends all)
+// sends no such metric to CloudWatch.
+func emitted(variables map[string]string, name string, dimensions []string) error {
+	sent := metrics.CloudWatchMetrics()
+	if variables != nil {
+		var err error
+		if sent, err = cli.SentMetrics(variables); err != nil {
+			return err
+		}
+	}
+	for _, m := range sent {
 		if m.Name != name {
 			continue
 		}
@@ -92,9 +100,9 @@ func emitted(name string, dimensions []string) error {
 				return nil
 			}
 		}
-		return fmt.Errorf("nodes send %s with the dimensions %v, and not %v", name, m.Dimensions, dimensions)
+		return fmt.Errorf("%s is sent with the dimensions %v, and not %v", name, m.Dimensions, dimensions)
 	}
-	return fmt.Errorf("no node sends %s", name)
+	return fmt.Errorf("%s is not sent", name)
 }
 
 func cost(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error {
@@ -115,11 +123,16 @@ func cost(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error
 	return tfdeploy.Print(out, tfdeploy.Estimate(p, t, cloudWatchMetrics), *region)
 }
 
-// cloudWatchMetrics returns how many metrics so many processes have in CloudWatch: those
-// of the cluster, and those that each process has. A label counts as one.
-func cloudWatchMetrics(processes int) int {
+// cloudWatchMetrics returns how many metrics so many processes with these variables have
+// in CloudWatch: those of the cluster, and those that each process has. A label counts as
+// one.
+func cloudWatchMetrics(variables map[string]string, processes int) int {
+	sent, err := cli.SentMetrics(variables)
+	if err != nil {
+		return 0 // Terraform's own variables are checked, and say what is wrong
+	}
 	n := 0
-	for _, m := range metrics.CloudWatchMetrics() {
+	for _, m := range sent {
 		for _, set := range m.Dimensions {
 			if slices.Contains(set, "node") {
 				n += processes

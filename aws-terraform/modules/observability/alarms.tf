@@ -105,6 +105,19 @@ locals {
       minutes     = 5
       missing     = "notBreaching"
     } },
+    var.snapshots ? {
+      snapshots-old = {
+        description = "A node has saved no snapshot for half an hour: its log says what is missing. Until then a restart of all nodes is a cold one."
+        namespace   = "GeeCache"
+        metric      = "geecache_snapshot_age_seconds"
+        statistic   = "Maximum"
+        dimensions  = local.ours
+        comparison  = "GreaterThanThreshold"
+        threshold   = 1800
+        minutes     = 5
+        missing     = "notBreaching"
+      }
+    } : {},
     var.has_database ? {
       database-storage = {
         description = "The database's disk is nearly full."

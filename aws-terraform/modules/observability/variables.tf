@@ -9,6 +9,7 @@ variable "services" { type = map(string) }
 variable "node_count" { type = number }
 variable "insights" { type = bool }
 variable "metrics" { type = bool }
+variable "snapshots" { type = bool }
 variable "balancer" { type = string }
 variable "target_group" { type = string }
 variable "has_database" { type = bool }
