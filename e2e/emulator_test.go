@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 )
 
@@ -344,7 +345,11 @@ func (e *emulator) nothingLeft(t *testing.T) {
 	if e7 == nil {
 		left("target groups", len(groupsOfTargets.TargetGroups), nil)
 	}
-	for _, err := range []error{err, e2, e3, e4, e5, e6, e7} {
+	buckets, e8 := s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = true }).ListBuckets(ctx, &s3.ListBucketsInput{})
+	if e8 == nil {
+		left("buckets", len(buckets.Buckets), nil)
+	}
+	for _, err := range []error{err, e2, e3, e4, e5, e6, e7, e8} {
 		if err != nil {
 			t.Error(err)
 		}

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -29,6 +30,12 @@ type origin struct {
 // that begin with "none:" have none.
 func newOrigin(t *testing.T, delay time.Duration) *origin {
 	t.Helper()
+	return startOrigin(t, nil, delay)
+}
+
+// startOrigin starts an origin on a listener; nil: one of loopback.
+func startOrigin(t *testing.T, l net.Listener, delay time.Duration) *origin {
+	t.Helper()
 	o := &origin{
 		queries: make(map[string]int),
 		value: func(key string) ([]byte, bool) {
@@ -36,7 +43,12 @@ func newOrigin(t *testing.T, delay time.Duration) *origin {
 		},
 		delay: func(string) time.Duration { return delay },
 	}
-	o.server = httptest.NewServer(o)
+	o.server = httptest.NewUnstartedServer(o)
+	if l != nil {
+		_ = o.server.Listener.Close()
+		o.server.Listener = l
+	}
+	o.server.Start()
 	t.Cleanup(o.server.Close)
 	return o
 }

@@ -307,6 +307,7 @@ func change(t *testing.T, path string, how func([]byte) []byte) {
 
 // snapshotStatus is what /statusz says of snapshots, as far as tests read it.
 type snapshotStatus struct {
+	Saves     int64   `json:"saves"`
 	Loaded    bool    `json:"loaded"`
 	LoadedNow int64   `json:"loaded_entries"`
 	Snapshots int     `json:"loaded_snapshots"`

@@ -127,5 +127,5 @@ func emulator(ctx context.Context, w *workspace) error {
 	if _, err := w.docker.Images(ctx, strings.Fields(names)...); err != nil {
 		return err
 	}
-	return w.do(ctx, "e2e", "go", "test", "-tags=docker", "-run=^TestEmulator", "-timeout=10m", "-v")
+	return w.do(ctx, "e2e", "go", "test", "-tags=docker", "-run=^TestEmulator", "-timeout=20m", "-v")
 }
