@@ -299,6 +299,7 @@ func TestLatencyFollowsWhatPingsTake(t *testing.T) {
 	for range 50 {
 		l.add(200 * time.Millisecond)
 	}
+	wantCount(t, "the last one, as it was", l.latest(), 200*time.Millisecond)
 	if d := l.typical(); d < 195*time.Millisecond || d > 200*time.Millisecond {
 		t.Errorf("it takes %v, want about 200ms", d)
 	}
@@ -316,4 +317,5 @@ func TestLatencyFollowsWhatPingsTake(t *testing.T) {
 	wantCount(t, "death of a slow one", short.patient(&l).deadAfter, short.deadMost)
 	l.forget()
 	wantCount(t, "forgotten", l.typical(), 0)
+	wantCount(t, "forgotten last", l.latest(), 0)
 }

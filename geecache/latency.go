@@ -11,11 +11,13 @@ import (
 // goroutine adds, any number may read.
 type latency struct {
 	mean, spread atomic.Int64 // ns; mean 0: nothing is known
+	last         atomic.Int64 // the latest round trip as it was, ns; 0: there was none
 }
 
 // add takes a round trip into account.
 func (l *latency) add(d time.Duration) {
 	rtt, mean := max(int64(d), 1), l.mean.Load()
+	l.last.Store(rtt)
 	if mean == 0 {
 		l.spread.Store(rtt / 2)
 		l.mean.Store(rtt)
@@ -31,7 +33,13 @@ func (l *latency) add(d time.Duration) {
 }
 
 // forget makes the next round trip the first.
-func (l *latency) forget() { l.mean.Store(0) }
+func (l *latency) forget() {
+	l.mean.Store(0)
+	l.last.Store(0)
+}
+
+// latest returns the last round trip, not smoothed; 0 if nothing is known.
+func (l *latency) latest() time.Duration { return time.Duration(l.last.Load()) }
 
 // typical returns the mean round trip; 0 if nothing is known.
 func (l *latency) typical() time.Duration { return time.Duration(l.mean.Load()) }

@@ -312,6 +312,7 @@ func (m *member) stats() PeerStats {
 	if m.stream != nil {
 		st := m.stream.stats()
 		s.BytesIn, s.BytesOut, s.RTT = st.bytesIn, st.bytesOut, m.stream.latency.typical()
+		s.LastRTT = m.stream.latency.latest()
 		s.Requests, s.InFlight = s.Requests+st.fetches, st.inFlight
 		if st.lastErr != nil {
 			s.LastError = errorText(st.lastErr)

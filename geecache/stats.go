@@ -94,9 +94,10 @@ type PeerStats struct {
 	// digits; empty if it has not been, or speaks another protocol than the stream.
 	Epoch string `json:"epoch,omitempty"`
 
-	Breaker string        `json:"breaker,omitempty"` // "closed", "half-open" or "open": what becomes of requests
-	Slow    bool          `json:"slow,omitempty"`    // it answers much later than others do
-	RTT     time.Duration `json:"rtt_ns,omitempty"`  // of a ping, as a rule; 0: not known
+	Breaker string        `json:"breaker,omitempty"`     // "closed", "half-open" or "open": what becomes of requests
+	Slow    bool          `json:"slow,omitempty"`        // it answers much later than others do
+	RTT     time.Duration `json:"rtt_ns,omitempty"`      // of a ping, as a rule; 0: not known
+	LastRTT time.Duration `json:"last_rtt_ns,omitempty"` // of the last ping alone; 0: not known
 
 	// How often the breaker came into each state.
 	BreakerOpened     int64 `json:"breaker_opened"`

@@ -71,6 +71,13 @@ type Discoverer interface {
 	Watch(ctx context.Context) iter.Seq2[[]Member, error]
 }
 
+// A Looker is a Discoverer that can be asked once, by itself.
+type Looker interface {
+	// Lookup asks the registry now for all members, and remembers nothing of what
+	// was answered before. An empty answer is no error.
+	Lookup(ctx context.Context) ([]Member, error)
+}
+
 // ErrThrottled is what an error wraps if the registry was asked too often: the next
 // time is later.
 var ErrThrottled = errors.New("the registry asks for fewer requests")

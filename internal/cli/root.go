@@ -84,6 +84,7 @@ func newRootCommand() *cobra.Command {
 		newCertCommand(),
 		newSecretCommand(),
 		newSlowDBCommand(),
+		newLookupCommand(),
 		newLoadCommand(),
 		newEnvCommand(),
 		newVersionCommand(),

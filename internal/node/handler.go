@@ -21,8 +21,9 @@ import (
 //	/metrics  for Prometheus
 //	/statusz  identity, view, groups and counters, as JSON
 //	/topz     the keys that are hit most, as JSON; ?n=20&group=NAME
+//	/logz     POST ?marker=ID logs a line that can be looked for
 //
-// With a port of their own for operators, the last three are there alone, and
+// With a port of their own for operators, the last four are there alone, and
 // /debug/pprof/ too. Only the first two are for strangers.
 type handler struct {
 	p     *Process
@@ -71,7 +72,11 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if allow(w, r, http.MethodGet, http.MethodHead) {
+	methods := []string{http.MethodGet, http.MethodHead}
+	if path == "/logz" {
+		methods = []string{http.MethodPost}
+	}
+	if allow(w, r, methods...) {
 		serve(w, r)
 	}
 }
@@ -89,6 +94,8 @@ func (h handler) operators(path string) func(http.ResponseWriter, *http.Request)
 		return h.serveStatus
 	case path == "/topz":
 		return h.serveTop
+	case path == "/logz":
+		return h.p.marks.serve
 	case h.admin && strings.HasPrefix(path, "/debug/pprof/"):
 		return servePprof
 	}
@@ -97,7 +104,7 @@ func (h handler) operators(path string) func(http.ResponseWriter, *http.Request)
 
 // directory says what is here.
 func (h handler) directory() string {
-	ops := "/healthz, /readyz, /metrics, /statusz and /topz"
+	ops := "/healthz, /readyz, /metrics, /statusz, /topz and /logz"
 	switch {
 	case h.admin:
 		return "nothing is here: there are " + ops + ", and /debug/pprof/"

@@ -47,6 +47,7 @@ type Process struct {
 	choice    *registries.Choice // nil without a registry
 	collector *metrics.Collector
 	exports   exports
+	marks     markers
 
 	doors doors
 
@@ -205,6 +206,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 	if err != nil {
 		return err
 	}
+	p.marks.node, p.marks.log = p.node.ID(), p.log.With("node", p.node.ID())
 	collector.Watch(p.node)
 	for _, name := range cfg.Groups {
 		var getter geecache.Getter

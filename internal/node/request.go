@@ -58,9 +58,23 @@ type requestLog struct {
 	log  *slog.Logger // nil: none
 	slow time.Duration
 
-	second atomic.Int64 // to which told belongs
-	told   atomic.Int64
-	kept   atomic.Int64 // not told since the last line
+	rate perSecond
+	kept atomic.Int64 // not told since the last line
+}
+
+// A perSecond counts what happens in a second. Its zero value is ready to use.
+type perSecond struct {
+	second atomic.Int64 // to which count belongs
+	count  atomic.Int64
+}
+
+// allows counts one more, and reports whether there are at most so many in this second.
+func (p *perSecond) allows(most int64) bool {
+	now := time.Now().Unix()
+	if before := p.second.Load(); before != now && p.second.CompareAndSwap(before, now) {
+		p.count.Store(0)
+	}
+	return p.count.Add(1) <= most
 }
 
 // requestsASecond is how many requests a second are told of.
@@ -73,11 +87,7 @@ func (l *requestLog) tell(w http.ResponseWriter, r *http.Request, msg string, at
 	if l.log == nil {
 		return
 	}
-	now := time.Now().Unix()
-	if before := l.second.Load(); before != now && l.second.CompareAndSwap(before, now) {
-		l.told.Store(0)
-	}
-	if l.told.Add(1) > requestsASecond {
+	if !l.rate.allows(requestsASecond) {
 		l.kept.Add(1)
 		return
 	}

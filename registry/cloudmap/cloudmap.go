@@ -62,6 +62,7 @@ type Registry struct {
 
 var (
 	_ registry.Discoverer = (*Registry)(nil)
+	_ registry.Looker     = (*Registry)(nil)
 	_ registry.Registrar  = (*Registry)(nil)
 )
 
@@ -82,6 +83,9 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	ac, closeIdle, err := awsapi.Load(ctx, cfg.Region, cfg.Endpoint, "SERVICEDISCOVERY")
 	if err != nil {
 		return nil, fmt.Errorf("cloudmap: %w", err)
+	}
+	if cfg.Credentials != nil {
+		ac.Credentials = cfg.Credentials
 	}
 	client := servicediscovery.NewFromConfig(ac, func(o *servicediscovery.Options) {
 		if cfg.Endpoint != "" {
@@ -111,6 +115,9 @@ func (r *Registry) Close() error {
 	r.closeIdle()
 	return nil
 }
+
+// Lookup implements [registry.Looker]. It asks for the instances, whatever their revision.
+func (r *Registry) Lookup(ctx context.Context) ([]registry.Member, error) { return r.discover(ctx) }
 
 // Watch implements [registry.Discoverer]. It asks for the revision of the instances
 // again and again, and for the instances when that has changed.

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // The defaults of a Config.
@@ -43,6 +45,9 @@ type Config struct {
 	// Register says whether Register registers: RegisterAlways, RegisterNever, or
 	// RegisterAuto, which does unless ECS has done it. Default: RegisterAuto.
 	Register string
+
+	// Credentials are shown to AWS. Default: those of the environment.
+	Credentials aws.CredentialsProvider
 
 	// Interval is the time between two lookups. Default: 2 s.
 	Interval time.Duration

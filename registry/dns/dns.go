@@ -33,12 +33,21 @@ type Registry struct {
 	missing bool       // the name was not there the last time
 }
 
-var _ registry.Discoverer = (*Registry)(nil)
+var (
+	_ registry.Discoverer = (*Registry)(nil)
+	_ registry.Looker     = (*Registry)(nil)
+)
 
 // Watch implements [registry.Discoverer]. It asks again when Config.Interval or the TTL
 // of a record is over.
 func (r *Registry) Watch(ctx context.Context) iter.Seq2[[]registry.Member, error] {
 	return r.poll.Watch(ctx)
+}
+
+// Lookup implements [registry.Looker].
+func (r *Registry) Lookup(ctx context.Context) ([]registry.Member, error) {
+	members, _, err := r.lookup(ctx)
+	return members, err
 }
 
 // lookup asks once. A name that is not there is an empty view: a service without nodes

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
 // DefaultPort is where the tasks of a Config without a Port listen.
@@ -32,6 +34,9 @@ type Config struct {
 	// Endpoint is a URL in place of AWS's, for an emulator or an endpoint of a VPC.
 	// Default: that of the environment, or AWS.
 	Endpoint string
+
+	// Credentials are shown to AWS. Default: those of the environment.
+	Credentials aws.CredentialsProvider
 
 	// Interval is the time between two lookups. Default: 2 s.
 	Interval time.Duration

@@ -47,7 +47,10 @@ type Registry struct {
 	warned map[string]bool // tasks whose address is not known
 }
 
-var _ registry.Discoverer = (*Registry)(nil)
+var (
+	_ registry.Discoverer = (*Registry)(nil)
+	_ registry.Looker     = (*Registry)(nil)
+)
 
 // Open returns a Registry. It calls nothing yet: whether the service is there
 // shows when it is asked.
@@ -59,6 +62,9 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	ac, closeIdle, err := awsapi.Load(ctx, cfg.Region, cfg.Endpoint, "ECS")
 	if err != nil {
 		return nil, fmt.Errorf("ecs: %w", err)
+	}
+	if cfg.Credentials != nil {
+		ac.Credentials = cfg.Credentials
 	}
 	client := ecs.NewFromConfig(ac, func(o *ecs.Options) {
 		if cfg.Endpoint != "" {
@@ -93,6 +99,12 @@ func (r *Registry) Close() error {
 // Watch implements [registry.Discoverer].
 func (r *Registry) Watch(ctx context.Context) iter.Seq2[[]registry.Member, error] {
 	return r.poller.Watch(ctx)
+}
+
+// Lookup implements [registry.Looker].
+func (r *Registry) Lookup(ctx context.Context) ([]registry.Member, error) {
+	members, _, err := r.lookup(ctx)
+	return members, err
 }
 
 // lookup implements registry.Poller's Lookup.

@@ -109,5 +109,6 @@ func setDefault[T comparable](field *T, value T) {
 
 var (
 	_ registry.Discoverer = (*Registry)(nil)
+	_ registry.Looker     = (*Registry)(nil)
 	_ registry.Registrar  = (*Registry)(nil)
 )

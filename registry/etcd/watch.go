@@ -41,6 +41,19 @@ func (r *Registry) Watch(ctx context.Context) iter.Seq2[[]registry.Member, error
 	}
 }
 
+// Lookup implements [registry.Looker].
+func (r *Registry) Lookup(ctx context.Context) (members []registry.Member, err error) {
+	c, err := r.client(ctx)
+	if err != nil {
+		return nil, errorOf("connect", ctx, err)
+	}
+	w := &watch{Registry: r, yield: func(all []registry.Member, _ error) bool {
+		members = all
+		return true
+	}}
+	return members, w.list(ctx, c)
+}
+
 // A watch is one list of all members, and what changes it.
 type watch struct {
 	*Registry

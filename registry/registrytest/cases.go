@@ -2,6 +2,7 @@ package registrytest
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -18,9 +19,26 @@ func testFirstView(s *suite) {
 	took := w.untilHas(a)
 	// A gossip that has just begun knows itself alone; and nobody else has a reason.
 	s.Logf("a first view with the member: %v", took.Round(time.Millisecond))
+	s.lookup(a)
 	w.until("there was a view", func(now seen) bool { return now.views > 0 })
 	if now := w.now(); now.errs > 0 {
 		s.Errorf("%d errors before the first view", now.errs)
+	}
+}
+
+// lookup asks once, where that can be done, and wants the member in the answer.
+func (s *suite) lookup(m registry.Member) {
+	s.Helper()
+	looker, ok := s.open().Discoverer.(registry.Looker)
+	if !ok {
+		return
+	}
+	ctx, cancel := within(patience)
+	defer cancel()
+	want := s.told(m).Peer
+	all, err := looker.Lookup(ctx)
+	if err != nil || !slices.ContainsFunc(all, func(one registry.Member) bool { return one.ID == want.ID && one.Addr == want.Addr }) {
+		s.Errorf("Lookup() = %+v, %v: %+v is not in it", all, err, want)
 	}
 }
 

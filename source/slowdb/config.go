@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,7 +30,14 @@ type Config struct {
 	// the scores Tom 630, Jack 589 and Sam 567. A file that already has the
 	// table is never seeded.
 	NoSeed bool
+
+	// Rows is how many rows more a new database starts with, for measurements: user:0
+	// has the value value-of-user:0, and so on. 0 to a million.
+	Rows int
 }
+
+// maxRows bounds Config.Rows: each process with a database in memory has them all.
+const maxRows = 1_000_000
 
 // Validate returns an error that names the field that is wrong.
 func (c Config) Validate() error {
@@ -38,6 +46,9 @@ func (c Config) Validate() error {
 	}
 	if c.Latency < 0 || c.Latency > maxLatency {
 		return fmt.Errorf("slowdb: Latency: %v is out of range; give 0 to %v", c.Latency, maxLatency)
+	}
+	if c.Rows < 0 || c.Rows > maxRows {
+		return fmt.Errorf("slowdb: Rows: %d is out of range; give 0 to %d", c.Rows, maxRows)
 	}
 	return nil
 }
@@ -49,7 +60,7 @@ func (c Config) Validate() error {
 //	slowdb:///var/lib/scores.db  a file by its absolute path
 //
 // The parameters are latency (a duration such as 200ms, [DefaultLatency] if it
-// is left out) and seed (true or false, default true).
+// is left out), seed (true or false, default true) and rows (a number, default 0).
 func ParseURL(raw string) (Config, error) {
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -97,8 +108,12 @@ func (c *Config) parseParameters(rawQuery string) error {
 			default:
 				return fmt.Errorf("slowdb: URL: seed=%q; write seed=true or seed=false", value)
 			}
+		case "rows":
+			if c.Rows, err = strconv.Atoi(value); err != nil {
+				return fmt.Errorf("slowdb: URL: rows=%q is no number; write for example rows=10000", value)
+			}
 		default:
-			return fmt.Errorf("slowdb: URL: unknown parameter %q; there are latency and seed", name)
+			return fmt.Errorf("slowdb: URL: unknown parameter %q; there are latency, seed and rows", name)
 		}
 	}
 	return nil

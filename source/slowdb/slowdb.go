@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,11 +186,22 @@ func (s *Source) createTableLocked(ctx context.Context, conn *sql.Conn) error {
 	if _, err := conn.ExecContext(ctx, create); err != nil {
 		return err
 	}
-	if s.cfg.NoSeed {
-		return nil
+	insert, err := conn.PrepareContext(ctx, "INSERT INTO kv VALUES (?, ?)")
+	if err != nil {
+		return err
 	}
+	defer func() { _ = insert.Close() }()
 	for _, row := range seed {
-		if _, err := conn.ExecContext(ctx, "INSERT INTO kv VALUES (?, ?)", []byte(row.key), []byte(row.value)); err != nil {
+		if s.cfg.NoSeed {
+			break
+		}
+		if _, err := insert.ExecContext(ctx, []byte(row.key), []byte(row.value)); err != nil {
+			return err
+		}
+	}
+	for i := range s.cfg.Rows {
+		key := "user:" + strconv.Itoa(i)
+		if _, err := insert.ExecContext(ctx, []byte(key), []byte("value-of-"+key)); err != nil {
 			return err
 		}
 	}

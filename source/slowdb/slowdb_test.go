@@ -77,6 +77,15 @@ func TestMemoryIsSharedByAllConnections(t *testing.T) {
 	}
 }
 
+func TestRowsForMeasurements(t *testing.T) {
+	s := open(t, Config{Rows: 1000, NoSeed: true})
+	wantValue(t, s, "user:0", "value-of-user:0")
+	wantValue(t, s, "user:999", "value-of-user:999")
+	wantNotFound(t, s, "user:1000")
+	wantNotFound(t, s, "Tom")
+	wantValue(t, open(t, Config{Rows: 1}), "Tom", "630")
+}
+
 func TestFileKeepsItsRows(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "odd name?#%41 ü.db")
 	first := open(t, Config{Path: path})
