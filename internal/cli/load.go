@@ -14,15 +14,22 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"github.com/geecache/geecache/internal/loadgen"
+	"github.com/geecache/geecache/internal/tracefile"
 )
 
 // loadFlags are the flags of `geecache load` that are not fields of a
 // loadgen.Config as they are.
 type loadFlags struct {
 	cfg        loadgen.Config
+	steps      string
+	parsed     []loadgen.Step // of steps
+	find       bool
+	search     loadgen.Search
+	trace      string
+	format     string
+	saturated  bool // is put up with
 	keyFile    string
 	expect     []string
 	headers    []string
@@ -44,6 +51,31 @@ others have been answered, and its latency counts from that moment. A target
 that stalls is so charged for all that it kept waiting. With --callers it is a
 closed loop instead, which measures throughput.
 
+It also measures itself: "scheduling lag" is how late requests were sent. From a
+p99 of 1 ms on, the result is marked "generator saturated": its figures are about
+the machine that load runs on, and not about the target.
+
+--steps holds one rate after the other, each with a latency distribution of its
+own, and --warmup before each:
+  1000:10s,2000:10s   1,000 a second for 10 s, then 2,000
+  1000..8000+1000:5s  8 steps, each 1,000 a second more than the one before
+  500..16000x2:5s     6 steps, each twice the one before
+
+--find-max-rate searches the highest rate at which --p99 (or --p99.9) holds and
+no more than --error-share of the requests fail: it doubles the rate, bisects,
+and holds what it found once more. A rate that is not good is tried up to three
+times. If the generator is saturated first, the answer is "at least". Fill the
+cache before, or the source is measured: --dist sequential --count N does.
+
+--trace sends a recorded sequence of keys. --trace-format says what the file,
+which may be compressed with gzip, holds:
+  keys      a key a line (the default)
+  arc       "START COUNT ..." a line: the blocks from START on
+  blocks    a block's number a line
+  uint64be  numbers of 8 bytes, big-endian
+Blocks are asked for by their decimal number. The run ends with the trace, or
+goes round with --trace-repeat.
+
 A target is a URL with {key} where the key goes. http://host:9999 stands for
 http://host:9999/api?key={key}, and http://host:8001/_geecache, with --group,
 for the protocol that nodes speak.
@@ -60,13 +92,22 @@ for the protocol that nodes speak.
 The API's token is taken from GEECACHE_API_TOKEN, where no other eyes see it.
 
 The exit status is 0 if no more requests failed than --max-errors allows, 1 if
-more did, and 2 if the command line makes no sense. Ctrl-C ends the run early
-and still reports.`
+more did or no rate was found, 2 if the command line makes no sense, and 3 if the
+generator was saturated (0 with --allow-saturated). Ctrl-C ends the run early and
+still reports.`
 
 const loadExample = `  geecache load --target http://localhost:9999 --rate 2000 --duration 20s
   geecache load --target http://localhost:9999 --dist zipf --zipf-s 1.1 \
       --keys 100000 --expect sprintf:value-of-%s --json result.json
-  geecache load --target http://localhost:8001/_geecache --group scores --callers 64`
+  geecache load --target http://localhost:8001/_geecache --group scores --callers 64
+  geecache load --target http://localhost:9999 --steps 1000..8000+1000:10s --warmup 1s
+  geecache load --target http://localhost:9999 --find-max-rate --p99 5ms --expect any
+  geecache load --target http://localhost:9999 --rate 2000 --expect any \
+      --trace oltp.gz --trace-format arc`
+
+// exitSaturated is the exit status of a run whose figures are about the
+// generator.
+const exitSaturated = 3
 
 // newLoadCommand returns `geecache load`.
 func newLoadCommand() *cobra.Command {
@@ -111,10 +152,15 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	flags.StringVar((*string)(&c.Keys.Dist), "dist", "", "how often each key: uniform, zipf, sequential or weighted (default uniform; weighted for a key file with weights)")
 	flags.Float64Var(&c.Keys.ZipfS, "zipf-s", loadgen.DefaultZipfS, "exponent of zipf, more than 0")
 	flags.StringVar(&f.keyFile, "key-file", "", "file with a key a line, or KEY<tab>WEIGHT")
+	flags.StringVar(&f.trace, "trace", "", "file with the keys of all requests, in their order")
+	flags.StringVar(&f.format, "trace-format", string(tracefile.Keys), "what it holds: keys, arc, blocks or uint64be")
+	flags.BoolVar(&c.Keys.Repeat, "trace-repeat", false, "start again at the end of the trace")
 	flags.Uint64Var(&c.Seed, "seed", 1, "seed of keys, arrivals and random picks")
 
 	flags.StringArrayVar(&f.expect, "expect", nil, "what a right answer is (see above)")
 	flags.Int64Var(&f.maxErrors, "max-errors", 0, "failures that are put up with")
+	flags.BoolVar(&f.saturated, "allow-saturated", false, "put up with a saturated generator: what counts is the load, and not the figures")
+	f.registerModes(flags)
 	flags.StringArrayVar(&f.headers, "header", nil, "header to send, as 'Name: value'; repeat it for several")
 	flags.StringVar(&f.secretFile, "secret-file", "", "file of the cluster's secret, if it has one, for targets of the peer protocol (or: "+secretEnv+")")
 	flags.StringVar(&f.tokenFile, "api-token-file", "", "file of the token that the API asks for, for targets of the API")
@@ -134,7 +180,7 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 	if err := f.complete(); err != nil {
 		return &usageError{err}
 	}
-	if err := f.cfg.Validate(); err != nil {
+	if err := f.validate(); err != nil {
 		return &usageError{err}
 	}
 	// Opened now: a file that cannot be written should not cost a long run.
@@ -149,15 +195,10 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 	// timeout(1), may deliver one twice.
 	defer stop()
 
-	var view *loadgen.LiveView
-	if file, ok := errOut.(*os.File); ok && !f.quiet && term.IsTerminal(int(file.Fd())) {
-		view = loadgen.NewLiveView(errOut)
-		f.cfg.Progress = view.Draw
-	}
-	result, err := loadgen.Run(ctx, f.cfg)
-	if view != nil {
-		view.Clear()
-	}
+	progress := f.newProgress(errOut)
+	f.cfg.Progress = progress.draw()
+	report, err := f.measure(ctx, progress)
+	progress.clear()
 	if err != nil {
 		return &usageError{err}
 	}
@@ -168,20 +209,19 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 	if f.quiet {
 		table = io.Discard
 	}
-	if err := errors.Join(result.WriteText(table), sinks.write(result)); err != nil {
+	if err := errors.Join(report.WriteText(table), sinks.write(report)); err != nil {
 		return fmt.Errorf("load: report: %w", err)
 	}
-	if !result.WithinErrors(f.maxErrors) {
-		return fmt.Errorf("load: %d of %d requests failed (--max-errors %d)",
-			result.Failed, result.Requests, f.maxErrors)
-	}
-	return nil
+	return f.judge(report)
 }
 
 // complete makes the Config's fields of the flags that stand for them.
 func (f *loadFlags) complete() error {
 	if f.maxErrors < 0 {
 		return fmt.Errorf("--max-errors: %d: use 0 or more", f.maxErrors)
+	}
+	if err := f.completeModes(); err != nil {
+		return err
 	}
 	if f.keyFile != "" {
 		file, err := os.Open(f.keyFile)
@@ -283,7 +323,7 @@ func (f *loadFlags) openSinks(out io.Writer) (*loadSinks, error) {
 }
 
 // write writes the result and closes the files.
-func (s *loadSinks) write(r *loadgen.Result) error {
+func (s *loadSinks) write(r loadReport) error {
 	var errs []error
 	if s.json != nil {
 		errs = append(errs, r.WriteJSON(s.json))

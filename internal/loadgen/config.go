@@ -24,6 +24,8 @@ const (
 	DefaultConnections    = 1024
 )
 
+const maxRate = 10e6 // requests per second
+
 // Arrivals is the pattern in which an open loop sends.
 type Arrivals string
 
@@ -70,7 +72,8 @@ type Config struct {
 	Arrivals Arrivals // Constant by default; open loop only
 
 	// Duration and Count end the run, whichever comes first. Neither counts
-	// what is sent during Warmup. If both are zero, DefaultDuration holds.
+	// what is sent during Warmup. If both are zero, DefaultDuration holds, or the
+	// end of a trace that is not repeated.
 	Duration time.Duration
 	Count    int64
 	Warmup   time.Duration // sent and checked first, but not counted
@@ -103,6 +106,8 @@ type Config struct {
 
 	// Clock is the time; nil means the system's.
 	Clock Clock
+
+	part string // what snapshots say in Part
 }
 
 // HTTPOptions are about HTTP targets only.
@@ -130,7 +135,7 @@ func (c Config) withDefaults() Config {
 	if c.Rate == 0 && c.Callers == 0 {
 		c.Rate = DefaultRate
 	}
-	if c.Duration == 0 && c.Count == 0 {
+	if c.Duration == 0 && c.Count == 0 && (c.Keys.Trace == nil || c.Keys.Repeat) {
 		c.Duration = DefaultDuration
 	}
 	setDefault(&c.Pick, RoundRobin)
@@ -166,7 +171,7 @@ func (c Config) Validate() error {
 	}
 	bad(len(c.URLs) > 0 || c.Do != nil, "URLs: no target: give at least one URL, for example http://localhost:9999")
 	bad(len(c.URLs) == 0 || c.Do == nil, "Do: both URLs and Do are set: use one of them")
-	bad(c.Rate >= 0 && c.Rate <= 10e6, "Rate: %v requests/s: use a number from 0 to 10,000,000", c.Rate)
+	bad(c.Rate >= 0 && c.Rate <= maxRate, "Rate: %v requests/s: use a number from 0 to 10,000,000", c.Rate)
 	bad(c.Callers >= 0, "Callers: %d: use 1 or more, or 0 for an open loop", c.Callers)
 	bad(c.Rate == 0 || c.Callers == 0, "Callers: a closed loop has no rate: set Rate or Callers, not both")
 	bad(slices.Contains([]Arrivals{Constant, Poisson}, c.Arrivals), "Arrivals: %q: use %q or %q", c.Arrivals, Constant, Poisson)

@@ -7,8 +7,10 @@
 // The generator measures itself as well: [Result.Lag] says how late it was, and
 // [Result.Saturated] that its own lateness spoils the figures.
 //
-// [Run] measures one load. It may be called from several goroutines at once, and
-// leaves nothing running; the example shows what goes in and what comes out.
+// [Run] measures one load, [RunSteps] one rate after the other, and [FindMaxRate]
+// searches the highest rate at which a target stays within limits. Each may be
+// called from several goroutines at once, and leaves nothing running; the
+// example shows what goes in and what comes out.
 //
 // A closed loop ([Config.Callers]) is there to measure throughput. Its
 // latencies do have coordinated omission, and its results say so.

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"github.com/geecache/geecache/internal/tracefile"
 )
 
 // Distribution says how often each key is asked for.
@@ -18,12 +20,13 @@ type Distribution string
 
 // The distributions. With Zipf, key 0 (or the first of a list) is the hottest.
 // Sequential asks for one after the other and starts again at the end. Weighted
-// goes by the weights of a list.
+// goes by the weights of a list. Recorded is the order of a trace.
 const (
 	Uniform    Distribution = "uniform"
 	Zipf       Distribution = "zipf"
 	Sequential Distribution = "sequential"
 	Weighted   Distribution = "weighted"
+	Recorded   Distribution = "trace"
 )
 
 // tableSize is up to how many keys are formatted in advance.
@@ -31,7 +34,8 @@ const tableSize = 1 << 20
 
 // Keys says which keys are asked for, and how often.
 type Keys struct {
-	// Dist is Uniform by default, and Weighted if the weights of List differ.
+	// Dist is Uniform by default, Weighted if the weights of List differ, and
+	// Recorded with a Trace, which has no other.
 	Dist  Distribution
 	N     int     // keys 0 to N-1; DefaultKeyCount by default
 	ZipfS float64 // Zipf's exponent, more than 0; DefaultZipfS by default
@@ -41,6 +45,12 @@ type Keys struct {
 
 	// List holds the keys themselves, instead of N and Format.
 	List []WeightedKey
+
+	// Trace holds the requests themselves, one after the other, instead of N,
+	// Format and List. Those of the warm-up are taken from it too. The run ends
+	// with it, unless Repeat lets it start again. It is not changed.
+	Trace  *tracefile.Trace
+	Repeat bool
 }
 
 // A WeightedKey is a key of a list. How often it is asked for is in proportion
@@ -51,6 +61,10 @@ type WeightedKey struct {
 }
 
 func (k Keys) withDefaults() Keys {
+	if k.Trace != nil {
+		setDefault(&k.Dist, Recorded)
+		k.N = len(k.Trace.Keys)
+	}
 	if k.Dist == "" {
 		k.Dist = Uniform
 		for _, w := range k.List {
@@ -77,8 +91,21 @@ func (k Keys) validate() error {
 		if len(k.List) == 0 {
 			errs = append(errs, errors.New("Keys.Dist: weighted needs a key file or list with weights"))
 		}
+	case Recorded:
+		if k.Trace == nil {
+			errs = append(errs, errors.New("Keys.Dist: trace needs a trace"))
+		}
 	default:
 		errs = append(errs, fmt.Errorf("Keys.Dist: %q: use uniform, zipf, sequential or weighted", k.Dist))
+	}
+	switch {
+	case k.Trace == nil && k.Repeat:
+		errs = append(errs, errors.New("Keys.Repeat: there is no trace to repeat"))
+	case k.Trace == nil:
+	case k.Dist != Recorded:
+		errs = append(errs, fmt.Errorf("Keys.Dist: %q: a trace has its own order: leave it out", k.Dist))
+	case len(k.List) > 0:
+		errs = append(errs, errors.New("Keys.List: a trace has its own keys: use one of them"))
 	}
 	if k.N < 1 {
 		errs = append(errs, fmt.Errorf("Keys.N: %d: use 1 or more", k.N))
@@ -106,14 +133,16 @@ func (k Keys) validate() error {
 // A keySet is what the pickers of a run share. It is safe for concurrent use.
 type keySet struct {
 	keys  Keys
-	table []string  // the keys by number; nil if there are too many
-	sums  []float64 // running sums of the weights; nil unless Weighted
-	next  atomic.Int64
+	table []string     // the keys by number; nil if there are too many
+	sums  []float64    // running sums of the weights; nil unless Weighted
+	next  atomic.Int64 // requests that were taken; Sequential and Recorded only
 }
 
 func newKeySet(k Keys) *keySet {
 	s := &keySet{keys: k}
 	switch {
+	case k.Trace != nil:
+		s.table = k.Trace.Keys
 	case len(k.List) > 0:
 		s.table = make([]string, len(k.List))
 		for i, w := range k.List {
@@ -136,9 +165,31 @@ func newKeySet(k Keys) *keySet {
 	return s
 }
 
-// picker returns a function that returns the next key to ask for. Each
-// goroutine needs its own.
-func (s *keySet) picker(r *rand.Rand) func() string {
+// picker returns a function that returns the next key to ask for, or false
+// after the last one. Each goroutine needs its own.
+func (s *keySet) picker(r *rand.Rand) func() (key string, ok bool) {
+	if s.keys.Dist == Recorded {
+		return s.recorded
+	}
+	next := s.drawer(r)
+	return func() (string, bool) { return next(), true }
+}
+
+// recorded returns the trace's next key.
+func (s *keySet) recorded() (key string, ok bool) {
+	all := s.keys.Trace.Requests
+	i := s.next.Add(1) - 1
+	if i >= int64(len(all)) {
+		if !s.keys.Repeat {
+			return "", false
+		}
+		i %= int64(len(all))
+	}
+	return s.table[all[i]], true
+}
+
+// drawer is picker without a trace: there is always another key.
+func (s *keySet) drawer(r *rand.Rand) func() string {
 	n := s.keys.N
 	switch s.keys.Dist {
 	case Zipf:

@@ -47,7 +47,7 @@ func draw(k Keys, seed uint64, n int) []string {
 	next := newKeySet(k.withDefaults()).picker(newRand(seed, streamKeys))
 	keys := make([]string, n)
 	for i := range keys {
-		keys[i] = next()
+		keys[i], _ = next()
 	}
 	return keys
 }

@@ -48,6 +48,9 @@ func (v *LiveView) eraseInto(b *strings.Builder) {
 func (s Snapshot) String() string {
 	var b strings.Builder
 	elapsed := s.Elapsed.Round(100 * time.Millisecond)
+	if s.Part != "" {
+		b.WriteString(s.Part + ": ")
+	}
 	switch {
 	case s.Elapsed < 0:
 		fmt.Fprintf(&b, "%s, warming up for another %s\n", s.Mode, -elapsed)
@@ -68,6 +71,9 @@ func (s Snapshot) String() string {
 		lag += "   generator saturated"
 	}
 	fmt.Fprintln(&b, lag)
+	if t := s.Trace; t != nil {
+		fmt.Fprintf(&b, "trace    %s\n", t)
+	}
 	values := make([]time.Duration, len(s.Seconds))
 	for i, sec := range s.Seconds {
 		values[i] = sec.P99

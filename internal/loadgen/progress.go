@@ -6,6 +6,7 @@ import (
 
 // A Snapshot is how a run is doing.
 type Snapshot struct {
+	Part        string        // of a series of runs: which one this is; empty for one run
 	Elapsed     time.Duration // since the end of the warm-up; negative during it
 	Planned     time.Duration // zero if only a count ends the run
 	Mode        string
@@ -17,6 +18,7 @@ type Snapshot struct {
 	Latency     LatencyStats // of the whole run so far; without its HDR
 	LagP99      time.Duration
 	Seconds     []SecondStats // the last 60, the current one included
+	Trace       *TraceInfo    // nil without a trace
 }
 
 // startProgress reports until the function that it returns is called.
@@ -66,6 +68,8 @@ func (r *run) snapshot(last Snapshot) Snapshot {
 		Outstanding: r.outstanding.Load(),
 		Latency:     latencyStats(sum.latency, sum.maxes[0]),
 		LagP99:      time.Duration(sum.lag.ValueAtPercentile(99)),
+		Part:        r.cfg.part,
+		Trace:       r.traceInfo(),
 	}
 	for o, n := range sum.outcomes {
 		s.Done += n

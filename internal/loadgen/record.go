@@ -270,6 +270,15 @@ type Failure struct {
 	Got     string        `json:"got,omitempty"` // the start of the answer, quoted as in Go
 }
 
+// String returns the failure as one line.
+func (f Failure) String() string {
+	text := fmt.Sprintf("at %s, %s, key %s: %s: %s", short(f.At), f.Target, f.Key, f.Outcome, f.Error)
+	if f.Got != "" {
+		text += "; got " + f.Got
+	}
+	return text
+}
+
 // failureLog keeps the first failures.
 type failureLog struct {
 	mu   sync.Mutex // guards kept

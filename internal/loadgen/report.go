@@ -17,11 +17,7 @@ func (r *Result) WriteText(w io.Writer) error {
 	r.writeLatencies(&b)
 	r.writeOutcomes(&b)
 	for _, f := range r.Failures {
-		fmt.Fprintf(&b, "  at %s, %s, key %s: %s: %s", short(f.At), f.Target, f.Key, f.Outcome, f.Error)
-		if f.Got != "" {
-			fmt.Fprintf(&b, "; got %s", f.Got)
-		}
-		b.WriteByte('\n')
+		fmt.Fprintf(&b, "  %s\n", f)
 	}
 	if hidden := r.Failed - int64(len(r.Failures)); hidden > 0 && len(r.Failures) > 0 {
 		fmt.Fprintf(&b, "  and %d more\n", hidden)
@@ -71,13 +67,35 @@ func (r *Result) writeHead(b *strings.Builder) {
 	} else {
 		fmt.Fprintf(b, "%s, %s requests/s (%s)", r.Mode, trim(c.Rate), c.Arrivals)
 	}
-	fmt.Fprintf(b, ", %d keys (%s", c.Keys, c.Distribution)
+	b.WriteString(", ")
+	r.writeWhat(b)
+	if r.Trace != nil {
+		fmt.Fprintf(b, "trace: %s\n", r.Trace)
+	}
+	fmt.Fprintf(b, "%d requests in %s: %s/s completed, %d failed\n\n",
+		r.Requests, short(r.Elapsed), trim(r.Throughput), r.Failed)
+}
+
+// writeWhat writes which keys were asked for, and ends the line.
+func (r *Result) writeWhat(b *strings.Builder) {
+	c := &r.Config
+	fmt.Fprintf(b, "%d keys (%s", c.Keys, c.Distribution)
 	if c.ZipfS > 0 {
 		fmt.Fprintf(b, " %s", trim(c.ZipfS))
 	}
 	fmt.Fprintf(b, "), seed %d\n", c.Seed)
-	fmt.Fprintf(b, "%d requests in %s: %s/s completed, %d failed\n\n",
-		r.Requests, short(r.Elapsed), trim(r.Throughput), r.Failed)
+}
+
+// String returns how far the trace has been followed.
+func (t *TraceInfo) String() string {
+	text := fmt.Sprintf("%d of %d requests", t.Taken, t.Requests)
+	switch {
+	case t.Repeat && t.Requests > 0:
+		text = fmt.Sprintf("%d requests of its %d, %s times over", t.Taken, t.Requests, trim(float64(t.Taken)/float64(t.Requests)))
+	case t.Ended:
+		text = fmt.Sprintf("all %d requests", t.Requests)
+	}
+	return text
 }
 
 func (r *Result) writeLatencies(b *strings.Builder) {

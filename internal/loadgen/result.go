@@ -1,7 +1,6 @@
 package loadgen
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -46,6 +45,8 @@ type Result struct {
 	Throughput float64          `json:"throughput"` // completed requests per second
 	Failures   []Failure        `json:"failures,omitempty"`
 
+	Trace *TraceInfo `json:"trace,omitempty"` // nil without a trace
+
 	// ConnectionWaits is how many requests found HTTPOptions.Connections in use,
 	// and had to wait. Those of the warm-up are counted too.
 	ConnectionWaits int64 `json:"connection_waits"`
@@ -70,6 +71,14 @@ type Result struct {
 
 	label   string
 	seconds []*secondBucket
+}
+
+// TraceInfo says how far a trace has been followed.
+type TraceInfo struct {
+	Requests int64 `json:"requests"` // that the trace has
+	Taken    int64 `json:"taken"`    // so far, those of warm-ups and earlier steps included
+	Repeat   bool  `json:"repeat"`   // it starts again at its end, so more may be taken than it has
+	Ended    bool  `json:"ended"`    // the run ended because the trace did
 }
 
 // ConfigInfo is the Config as results tell it.
@@ -172,9 +181,7 @@ func (r *Result) Window(from, to int) LatencyStats {
 
 // WriteJSON writes the whole result as one indented JSON object.
 func (r *Result) WriteJSON(w io.Writer) error {
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
+	return writeJSON(w, r)
 }
 
 func (r *run) mode() string {
@@ -201,6 +208,7 @@ func (r *run) result() *Result {
 		Service:        encodedStats(sum.service, sum.maxes[1]),
 		Lag:            encodedStats(sum.lag, sum.maxes[2]),
 		Seconds:        sum.secondStats(),
+		Trace:          r.traceInfo(),
 		label:          r.label(),
 		seconds:        sum.seconds,
 	}
@@ -214,9 +222,6 @@ func (r *run) result() *Result {
 		stats := TargetStats{Target: t.name(), Latency: encodedStats(sum.targets[i].latency, sum.targets[i].max)}
 		stats.Outcomes, stats.Requests, stats.Failed = countOutcomes(&sum.targets[i].outcomes)
 		res.Targets = append(res.Targets, stats)
-		if h, ok := t.(*httpTarget); ok {
-			res.ConnectionWaits += h.dialer.waits.Load()
-		}
 	}
 	return res
 }
@@ -252,7 +257,7 @@ func (r *run) configInfo() ConfigInfo {
 	if len(c.URLs) > 0 {
 		info.Connections = c.HTTP.Connections
 	}
-	if len(c.Keys.List) == 0 {
+	if len(c.Keys.List) == 0 && c.Keys.Trace == nil {
 		info.KeyFormat = c.Keys.Format
 	}
 	if c.Keys.Dist == Zipf {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,70 +14,23 @@ import (
 // requests that are then on their way are abandoned, and the Result tells of
 // all others. The error is about cfg only, never about answers.
 func Run(ctx context.Context, cfg Config) (*Result, error) {
-	if err := cfg.Validate(); err != nil {
-		return nil, err
-	}
-	r, err := newRun(ctx, cfg.withDefaults())
+	s, err := newSession(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
-	defer r.close()
-	if r.cfg.Clock == nil {
-		clock := newSystemClock()
-		defer clock.close()
-		r.cfg.Clock = clock
-	}
-	r.start = r.cfg.Clock.Now()
-	defer context.AfterFunc(ctx, r.close)()
-	stopProgress := r.startProgress()
-	if r.cfg.Callers > 0 {
-		r.closedLoop()
-	} else {
-		r.openLoop()
-	}
-	stopProgress()
-	return r.result(), nil
+	defer s.close()
+	return s.run(func(*Config) {}), nil
 }
 
-// run is the state of one Run.
+// run is the state of one load.
 type run struct {
-	ctx     context.Context
-	cfg     Config
+	*session
+	cfg     Config // the session's, but for this load
 	start   time.Time
-	targets []target
-	keys    *keySet
 	tallies []*tally
 
 	failures    failureLog
 	outstanding atomic.Int64 // requests between their dispatch and their end
-}
-
-func newRun(ctx context.Context, cfg Config) (*run, error) {
-	r := &run{ctx: ctx, cfg: cfg, keys: newKeySet(cfg.Keys)}
-	r.failures.keep = cfg.KeepFailures
-	if cfg.Do != nil {
-		r.targets = []target{funcTarget(cfg.Do)}
-	}
-	for i, raw := range cfg.URLs {
-		t, err := newHTTPTarget(raw, &r.cfg)
-		if err != nil {
-			return nil, fmt.Errorf("loadgen: URLs[%d]: %w", i, err)
-		}
-		r.targets = append(r.targets, t)
-	}
-	for range min(runtime.GOMAXPROCS(0), 16) {
-		r.tallies = append(r.tallies, newTally(&r.cfg, len(r.targets)))
-	}
-	return r, nil
-}
-
-// close closes the targets' connections, and so ends requests on them.
-func (r *run) close() {
-	for _, t := range r.targets {
-		if c, ok := t.(interface{ close() }); ok {
-			c.close()
-		}
-	}
 }
 
 // since returns the time since the start of the run.
@@ -149,7 +101,6 @@ func (r *run) openLoop() {
 	p := &pool{r: r, jobs: make(chan job, r.cfg.MaxOutstanding)}
 	defer p.wait()
 	schedule := newArrivals(&r.cfg)
-	nextKey := r.keys.picker(newRand(r.cfg.Seed, streamKeys))
 	nextTarget := r.pickTarget(0, streamTargets)
 	now := r.since()
 	for r.ctx.Err() == nil {
@@ -167,7 +118,11 @@ func (r *run) openLoop() {
 				return
 			}
 		}
-		p.submit(job{intended: at, key: nextKey(), target: nextTarget()})
+		key, ok := r.nextKey()
+		if !ok {
+			return
+		}
+		p.submit(job{intended: at, key: key, target: nextTarget()})
 	}
 }
 
@@ -243,8 +198,12 @@ func (r *run) call(i int, counted *atomic.Int64) {
 		if r.cfg.Count > 0 && now >= r.cfg.Warmup && counted.Add(1) > r.cfg.Count {
 			return
 		}
+		key, ok := nextKey()
+		if !ok {
+			return
+		}
 		r.outstanding.Add(1)
-		w.do(job{intended: now, key: nextKey(), target: nextTarget()})
+		w.do(job{intended: now, key: key, target: nextTarget()})
 		r.outstanding.Add(-1)
 	}
 }
