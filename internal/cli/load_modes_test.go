@@ -72,7 +72,7 @@ func TestLoadFollowsATrace(t *testing.T) {
 func TestLoadFindsARate(t *testing.T) {
 	jsonFile := filepath.Join(t.TempDir(), "r.json")
 	out, errOut, code := runLoad(t, t.Context(), "--target", loadTarget(t), "--find-max-rate", "--p99", "10s",
-		"--from-rate", "1000", "--max-rate", "1000", "--probe", "100ms", "--warmup", "10ms", "--json", jsonFile)
+		"--from-rate", "1000", "--min-rate", "1000", "--max-rate", "1000", "--probe", "100ms", "--warmup", "10ms", "--json", jsonFile)
 	// A busy machine may have no answer, and says so.
 	found := code == 0 && strings.Contains(out, "at least 1000/s: nothing above 1000/s was tried")
 	busy := code == 1 && strings.Contains(out, "no answer: the generator was saturated at ")
