@@ -3,104 +3,139 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
-	"github.com/geecache/geecache/internal/envbench"
+	"github.com/geecache/geecache/internal/envbench/judge"
+	"github.com/geecache/geecache/internal/envbench/result"
 )
 
-const envBenchLong = `bench measures how long deployments and scaling take in an environment: until every
-node answers at its own address and all have one ring. Beside it, in the same run, it
-measures the same for as many containers of a server that only says hello: the
-difference is what GeeCache itself takes.
+const envBenchLong = `bench measures an environment: how long it takes to deploy and to change a cluster
+there, what of it really runs, and what becomes of requests meanwhile. It does the
+same in each environment, each thing once for warming up and then --times times, and
+half as often, but five times at least, if one takes 10 s or more.
 
-It deploys and removes clusters of its own, called NAME and hello. Ctrl-C removes
-them, too, and marks what was measured as partial.`
+The results are JSON with every sample, and beside it, with the ending .txt, lines
+of Go benchmarks, which benchstat reads. What an environment cannot do is a result,
+too, with the evidence.
+
+It deploys and removes clusters of its own. Ctrl-C removes them, too, and marks what
+was measured as partial.
+
+The exit status is 0 if all was measured or found not to be possible, else 1.`
+
+const envBenchExample = `  geecache env bench local -o local.json
+  geecache env bench docker --only deploy,scale --times 3 -o docker.json
+  geecache env bench emulator --hello geecache-hello -o emulator.json`
 
 // newEnvBenchCommand returns `geecache env bench`.
 func newEnvBenchCommand() *cobra.Command {
 	var f envUpFlags
 	var output string
-	b := envbench.BenchConfig{Times: 5, From: 3, To: 5}
+	c := judge.Config{Times: judge.DefaultTimes}
 	cmd := &cobra.Command{
-		Use:   "bench ENV",
-		Short: "Measure how long deployments and scaling take",
-		Long:  envBenchLong,
-		Args:  envArgs(0, ""),
+		Use:     "bench ENV",
+		Short:   "Measure an environment",
+		Long:    envBenchLong,
+		Example: envBenchExample,
+		Args:    envArgs(0, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx, cancel, driver, err := f.open(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			defer cancel()
-			if b.Times < 1 || b.Hello == "" || b.From < 1 || b.To <= b.From {
-				return usagef("bench needs --hello IMAGE, a positive --times, and --to above --from")
+			switch {
+			case c.Times < 1:
+				return usagef("--times is %d: use a positive number", c.Times)
+			case output != "" && filepath.Ext(output) != ".json":
+				return usagef("--output is %q: use a name that ends with .json", output)
+			}
+			for _, id := range c.Only {
+				if !slices.Contains(judge.IDs(), id) {
+					return usagef("--only: there is no test %q: there are %s", id, strings.Join(judge.IDs(), ", "))
+				}
 			}
 			f.deployment.Name, f.deployment.CacheBytes = f.name, max(int64(f.cacheBytes), 0)
-			b.Deployment = f.deployment
-			r, err := envbench.Bench(ctx, driver, b, f.options)
+			c.Environment, c.Options, c.Deployment, c.Progress = args[0], f.options, f.deployment, benchProgress(cmd.ErrOrStderr())
+			r, err := judge.Run(ctx, driver, c)
 			if r == nil {
 				return err
 			}
-			r.Environment = args[0]
 			v := thisVersion()
 			r.Versions["geecache"] = strings.TrimSpace(v.Version + " " + v.Commit[:min(len(v.Commit), 12)])
 			if output != "" {
-				if e := writeBench(output, r); e != nil {
+				if e := r.Write(output); e != nil {
 					return e
 				}
 			}
-			return f.printBench(cmd, r, err)
+			if e := f.printBench(cmd.OutOrStdout(), r); e != nil {
+				return e
+			}
+			return err
 		},
 	}
 	f.register(cmd, true)
 	f.registerDeployment(cmd.Flags())
 	f.registerJSON(cmd)
 	flags := cmd.Flags()
-	flags.StringVar(&b.Hello, "hello", "", "image of the server that only says hello")
-	flags.IntVar(&b.Times, "times", b.Times, "how often everything is measured, after once for warming up")
-	flags.IntVar(&b.From, "from", b.From, "nodes that are deployed")
-	flags.IntVar(&b.To, "to", b.To, "nodes after scaling out")
-	flags.StringVarP(&output, "output", "o", "", "file for the results, as JSON")
+	flags.StringVarP(&output, "output", "o", "", "file for the results; it ends with .json")
+	flags.StringSliceVar(&c.Only, "only", nil, "measure only these: "+strings.Join(judge.IDs(), ", "))
+	flags.IntVar(&c.Times, "times", c.Times, "how often everything is measured")
+	flags.StringVar(&c.Hello, "hello", "", "image of a static server that is deployed beside, such as that of localstack-setup/hello")
 	return cmd
 }
 
-func writeBench(path string, r *envbench.BenchResult) error {
-	text, err := json.MarshalIndent(r, "", "  ")
-	if err != nil {
-		return err
+// benchProgress says what is measured now, a line each.
+func benchProgress(w io.Writer) func(test, text string) {
+	p := paletteFor(w)
+	return func(test, text string) {
+		fmt.Fprintf(w, "%s %s\n", p.faint(fmt.Sprintf("%-10s", test)), text)
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// printBench shows the medians, and then returns err.
-func (f *envUpFlags) printBench(cmd *cobra.Command, r *envbench.BenchResult, err error) error {
-	out := cmd.OutOrStdout()
+// printBench shows the medians, the counts and what is not to be had.
+func (f *envUpFlags) printBench(out io.Writer, r *result.File) error {
 	if f.json {
-		if e := json.NewEncoder(out).Encode(r); e != nil {
-			return e
-		}
-		return err
+		return json.NewEncoder(out).Encode(r)
 	}
-	t := newTable(1, 2, 3)
-	t.head(paletteFor(out), "WHAT", "MEDIAN S", "LEAST", "MOST")
-	for _, m := range r.Results {
-		least, most := m.Values[0], m.Values[0]
-		for _, v := range m.Values {
-			least, most = min(least, v), max(most, v)
-		}
-		t.row(m.Name, fmt.Sprintf("%.2f", m.Median), fmt.Sprintf("%.2f", least), fmt.Sprintf("%.2f", most))
-	}
+	p := paletteFor(out)
 	var b strings.Builder
-	t.write(&b)
-	if _, e := fmt.Fprint(out, b.String()); e != nil {
-		return e
+	for _, t := range r.Tests {
+		fmt.Fprintf(&b, "%s (%s): %s, %.0f s\n", p.bold(judge.Title(t.ID)), t.ID, t.State, t.Seconds)
+		if t.Evidence != "" {
+			fmt.Fprintf(&b, "  %s\n", strings.ReplaceAll(t.Evidence, "\n", "\n  "))
+		}
+		rows := newTable(1, 2, 3, 4)
+		rows.head(p, "  WHAT", "MEDIAN", "LEAST", "MOST", "TIMES")
+		for _, s := range t.Series {
+			if len(s.Samples) == 0 {
+				continue
+			}
+			rows.row("  "+s.Name, fmt.Sprintf("%.3f %s", s.Median(), s.Unit), fmt.Sprintf("%.3f", slices.Min(s.Samples)), fmt.Sprintf("%.3f", slices.Max(s.Samples)), fmt.Sprint(len(s.Samples)))
+		}
+		if len(rows.rows) > 1 {
+			rows.write(&b)
+		}
+		for _, s := range t.Series {
+			if len(s.Samples) == 0 {
+				fmt.Fprintf(&b, "  %s: none: %s\n", s.Name, s.Unsupported)
+			}
+		}
+		for _, n := range t.Counts {
+			fmt.Fprintf(&b, "  %s: %s\n", n.Name, strings.Trim(fmt.Sprint(n.Values), "[]"))
+		}
+		for _, fact := range t.Facts {
+			fmt.Fprintf(&b, "  %s: %s: %s\n", fact.Name, fact.Verdict, fact.Evidence)
+		}
+		for _, n := range t.Notes {
+			fmt.Fprintf(&b, "  note: %s\n", n)
+		}
 	}
+	_, err := io.WriteString(out, b.String())
 	return err
 }

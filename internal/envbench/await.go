@@ -30,7 +30,18 @@ func poll(ctx context.Context, look func(context.Context) (bool, error)) error {
 	}
 }
 
-// A stopwatch tells how long stages take.
+// The stages of Up and Scale, in the order in which they follow each other. Which of them
+// there are is the environment's matter, and whether the deployment grows or shrinks.
+const (
+	StageImage        = "image"         // until the image is where processes are started from
+	StageControlPlane = "control-plane" // until the environment has taken every order
+	StageScheduling   = "scheduling"    // until each node runs, as the environment says, and has an address
+	StageStart        = "start"         // until each process says that it is ready
+	StageStop         = "stop"          // until the nodes that are too many have ended
+	StageAgreement    = "agreement"     // until all have one ring, and nobody else is there
+)
+
+// A stopwatch tells how long stages take, one after the other without a gap.
 type stopwatch struct {
 	progress func(Event)
 	stages   []Stage
@@ -38,29 +49,45 @@ type stopwatch struct {
 	begun    time.Time
 }
 
-func (o Options) stopwatch() *stopwatch { return &stopwatch{progress: o.Progress} }
+// stopwatch returns one that runs: its first stage has begun.
+func (o Options) stopwatch() *stopwatch { return &stopwatch{progress: o.Progress, begun: time.Now()} }
 
 // stage ends the stage before, if there is one, and begins another.
-func (w *stopwatch) stage(name, text string) {
-	w.end()
-	w.name, w.begun = name, time.Now()
+func (w *stopwatch) stage(name, text string) { w.stageAt(time.Now(), name, text) }
+
+// stageAt is stage for a moment that has passed. One before the stage's own begin is that.
+func (w *stopwatch) stageAt(at time.Time, name, text string) {
+	w.endAt(at)
+	w.name = name
 	w.progress(Event{Stage: name, Text: text})
 }
 
 // end ends the stage.
-func (w *stopwatch) end() {
+func (w *stopwatch) end() { w.endAt(time.Now()) }
+
+func (w *stopwatch) endAt(at time.Time) {
 	if w.name == "" {
-		return
+		return // what was before the first stage is part of it
 	}
-	took := time.Since(w.begun)
+	took := max(at.Sub(w.begun), 0)
 	w.stages = append(w.stages, Stage{w.name, took.Seconds()})
 	w.progress(Event{Stage: w.name, Took: took})
-	w.name = ""
+	w.name, w.begun = "", w.begun.Add(took)
+}
+
+// follow goes on to the stage that a status shows, and never back.
+func (w *stopwatch) follow(s *Status) {
+	if w.name == StageScheduling && s.placed {
+		w.stage(StageStart, "every process is asked at its own address")
+	}
+	if w.name == StageStart && s.started {
+		w.stage(StageAgreement, "all nodes are asked for their ring")
+	}
 }
 
 // awaitAgreement looks until all desired nodes answer and agree, and returns what it saw
-// last. look returns what is there, with all members asked.
-func (o Options) awaitAgreement(ctx context.Context, look func(context.Context) (*Status, error)) (*Status, error) {
+// last. look returns what is there, with all members asked. w may be in any stage.
+func (o Options) awaitAgreement(ctx context.Context, w *stopwatch, look func(context.Context) (*Status, error)) (*Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.StartWithin)
 	defer cancel()
 	var last *Status
@@ -73,9 +100,11 @@ func (o Options) awaitAgreement(ctx context.Context, look func(context.Context) 
 			return false, err
 		}
 		s.judge()
+		w.follow(s)
 		last = s
 		return s.Agree, nil
 	})
+	w.end()
 	if err != nil && last != nil && ctx.Err() != nil {
 		return last, fmt.Errorf("after %v, %s", o.StartWithin, last.why())
 	}

@@ -55,8 +55,3 @@ func (a *awsDriver) Down(ctx context.Context, name string) error {
 	}
 	return nil
 }
-
-// remove implements keeper: it refuses, whatever there is.
-func (*awsDriver) remove(context.Context, string, bool) error {
-	return errTerraform("removed", "destroy.sh")
-}

@@ -25,10 +25,7 @@ import (
 const goneWithin = 90 * time.Second
 
 // Down implements Driver.
-func (c *cloud) Down(ctx context.Context, name string) error { return c.remove(ctx, name, false) }
-
-// remove removes all that Up has made; the image may stay in the registry.
-func (c *cloud) remove(ctx context.Context, name string, keepImage bool) error {
+func (c *cloud) Down(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
@@ -40,13 +37,7 @@ func (c *cloud) remove(ctx context.Context, name string, keepImage bool) error {
 		stage string
 		do    func(context.Context, string) error
 	}{
-		{"", c.removeServices}, {"", c.removeContainers}, {"", c.removeTasks}, {"control", c.removeBalancer}, {"", c.removeMap}, {"", c.removeSecrets}, {"", c.removeBuckets}, {"", c.removeLogs}, {"", c.removeCluster},
-	}
-	if !keepImage {
-		steps = append(steps, struct {
-			stage string
-			do    func(context.Context, string) error
-		}{"image", c.removeImages})
+		{"", c.removeServices}, {"", c.removeContainers}, {"", c.removeTasks}, {"control", c.removeBalancer}, {"", c.removeMap}, {"", c.removeSecrets}, {"", c.removeBuckets}, {"", c.removeLogs}, {"", c.removeCluster}, {"image", c.removeImages},
 	}
 	for _, s := range steps {
 		if s.stage != "" {
@@ -61,7 +52,7 @@ func (c *cloud) remove(ctx context.Context, name string, keepImage bool) error {
 	var left []string
 	err := poll(ctx, func(ctx context.Context) (bool, error) {
 		var err error
-		left, err = c.left(ctx, name, keepImage)
+		left, err = c.left(ctx, name)
 		return len(left) == 0, err
 	})
 	if err != nil && len(left) > 0 {
@@ -336,7 +327,7 @@ func localImages(ctx context.Context, repository string) (names []string, err er
 }
 
 // left returns what there still is of a deployment, as the APIs and Docker tell of it.
-func (c *cloud) left(ctx context.Context, name string, keepImage bool) (all []string, err error) {
+func (c *cloud) left(ctx context.Context, name string) (all []string, err error) {
 	note := func(found bool, what string) {
 		if found {
 			all = append(all, what)
@@ -393,16 +384,16 @@ func (c *cloud) left(ctx context.Context, name string, keepImage bool) (all []st
 		}
 		note(found, "log group "+group)
 	}
-	return c.leftInDocker(ctx, name, keepImage, all)
+	return c.leftInDocker(ctx, name, all)
 }
 
 // leftInDocker adds what Docker still has of a deployment: containers, and images.
-func (c *cloud) leftInDocker(ctx context.Context, name string, keepImage bool, all []string) ([]string, error) {
+func (c *cloud) leftInDocker(ctx context.Context, name string, all []string) ([]string, error) {
 	repository, err := c.repository(ctx, name)
 	if err != nil {
 		return nil, c.explain("ecr:DescribeRepositories", err)
 	}
-	if repository != "" && !keepImage {
+	if repository != "" {
 		all = append(all, "ECR repository "+name)
 	}
 	if !c.emulated {

@@ -30,12 +30,12 @@ func (c *cloud) Up(ctx context.Context, d Deployment) (*Status, error) {
 	d = d.WithDefaults()
 	var changed []string
 	w := c.stopwatch()
-	w.stage("image", d.Image+" goes to the registry")
+	w.stage(StageImage, d.Image+" goes to the registry")
 	image, err := c.ensureImage(ctx, d, &changed)
 	if err != nil {
 		return nil, err
 	}
-	w.stage("control", "cluster, log group, Cloud Map, load balancer and services")
+	w.stage(StageControlPlane, "cluster, log group, Cloud Map, load balancer and services")
 	begun := time.Now()
 	before, err := c.givenUp(ctx, d.Name)
 	if err != nil {
@@ -122,6 +122,7 @@ func (c *cloud) ensureServices(ctx context.Context, d Deployment, image string, 
 
 // Scale implements Driver.
 func (c *cloud) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
+	w := c.stopwatch()
 	now, err := c.service(ctx, name, nodeService)
 	if err != nil {
 		return nil, err
@@ -130,8 +131,7 @@ func (c *cloud) Scale(ctx context.Context, name string, nodes int) (*Status, err
 		return nil, ErrAbsent
 	}
 	var changed []string
-	w := c.stopwatch()
-	w.stage("control", fmt.Sprintf("from %d nodes to %d", now.DesiredCount, nodes))
+	w.stage(StageControlPlane, fmt.Sprintf("from %d nodes to %d", now.DesiredCount, nodes))
 	begun := time.Now()
 	before, err := c.givenUp(ctx, name)
 	if err != nil {
@@ -146,7 +146,7 @@ func (c *cloud) Scale(ctx context.Context, name string, nodes int) (*Status, err
 // await returns when all desired processes answer and agree, and heals meanwhile what
 // the environment does not.
 func (c *cloud) await(ctx context.Context, w *stopwatch, name string, a attempt, changed []string) (*Status, error) {
-	w.stage("nodes", "every process is asked at its own address")
+	w.stage(StageScheduling, "tasks are waited for")
 	v, err := c.view(ctx, name)
 	if err != nil {
 		return nil, err
@@ -154,7 +154,7 @@ func (c *cloud) await(ctx context.Context, w *stopwatch, name string, a attempt,
 	defer v.close()
 	v.before, v.want = a.before, a.want
 	h := newHealer(v)
-	s, err := c.awaitAgreement(ctx, func(ctx context.Context) (*Status, error) {
+	s, err := c.awaitAgreement(ctx, w, func(ctx context.Context) (*Status, error) {
 		s, err := v.look(ctx)
 		if err != nil {
 			return nil, err
@@ -167,7 +167,6 @@ func (c *cloud) await(ctx context.Context, w *stopwatch, name string, a attempt,
 		}
 		return s, h.heal(ctx, s, time.Now())
 	})
-	w.end()
 	if s != nil {
 		s.Stages, s.Changed = w.stages, append(changed, h.done...)
 	}

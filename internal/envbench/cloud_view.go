@@ -105,7 +105,14 @@ func (v *view) look(ctx context.Context) (*Status, error) {
 		return nil, err
 	}
 	for _, t := range v.tasks {
-		s.Members = append(s.Members, Member{ID: t.id, Addr: t.addr, API: t.service == apiService, task: t.id})
+		m := Member{ID: t.id, Addr: t.addr, API: t.service == apiService, task: t.id}
+		if service := v.services[t.service]; service != nil {
+			m.old = t.definition != aws.ToString(service.TaskDefinition)
+		}
+		if !m.API && t.status == "RUNNING" {
+			s.Running++
+		}
+		s.Members = append(s.Members, m)
 	}
 	v.prober.all(ctx, s.Members)
 	s.wanting = v.wanting(ctx)

@@ -3,7 +3,9 @@
 package envbench
 
 import (
+	"fmt"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -12,3 +14,17 @@ func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true}
 
 // end asks a process to end.
 func end(p *os.Process) { _ = p.Signal(syscall.SIGTERM) } // it may have ended
+
+// alive reports whether a process runs. One that has ended does not, whether its parent has
+// asked for its status or not.
+func alive(pid int) bool {
+	if syscall.Kill(pid, 0) != nil {
+		return false
+	}
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return true // a system that tells no more
+	}
+	_, rest, _ := strings.Cut(string(stat), ") ") // after its name
+	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
+}

@@ -12,3 +12,13 @@ func detached() *syscall.SysProcAttr {
 
 // end ends a process: Windows has no signal that asks it to.
 func end(p *os.Process) { _ = p.Kill() } // it may have ended
+
+// alive reports whether there is a process of a number.
+func alive(pid int) bool {
+	p, err := os.FindProcess(pid)
+	if err != nil {
+		return false
+	}
+	_ = p.Release()
+	return true
+}

@@ -42,9 +42,12 @@ func newComposed(o Options) (*composed, error) {
 // A container is one of the project.
 type container struct {
 	ID, Name, Service, Image, State, IP string
-	Exit                                int // its status, once it has ended
-	Env                                 map[string]string
-	APIPort                             string // on this machine
+
+	Created, Started time.Time
+	PID              int // of its process on this machine, or of the engine's; 0: there is none
+	Exit             int // its status, once it has ended
+	Env              map[string]string
+	APIPort          string // on this machine
 }
 
 // containers returns those of nodes and of the API server, nodes first.
@@ -68,9 +71,11 @@ func (c *composed) all(ctx context.Context, name string) (all []container, err e
 	}
 	var inspected []struct {
 		ID, Name string
+		Created  time.Time
 		State    struct {
-			Status   string
-			ExitCode int
+			Status        string
+			ExitCode, Pid int
+			StartedAt     time.Time
 		}
 		Config struct {
 			Image  string
@@ -89,6 +94,7 @@ func (c *composed) all(ctx context.Context, name string) (all []container, err e
 		one := container{
 			ID: in.ID, Name: strings.TrimPrefix(in.Name, "/"), Service: in.Config.Labels["com.docker.compose.service"],
 			Image: in.Config.Image, State: in.State.Status, Exit: in.State.ExitCode, Env: make(map[string]string),
+			Created: in.Created, Started: in.State.StartedAt, PID: in.State.Pid,
 		}
 		for _, n := range in.NetworkSettings.Networks {
 			one.IP = cmp.Or(one.IP, n.IPAddress)
@@ -152,6 +158,8 @@ func (c *composed) Up(ctx context.Context, d Deployment) (*Status, error) {
 		return nil, err
 	}
 	d = d.WithDefaults()
+	w := c.stopwatch()
+	w.stage(StageImage, d.Image+" is looked for")
 	secrets, err := d.secrets()
 	if err != nil {
 		return nil, err
@@ -179,11 +187,12 @@ func (c *composed) Up(ctx context.Context, d Deployment) (*Status, error) {
 			more = append(more, variable)
 		}
 	}
-	return c.bring(ctx, d.Name, d.Nodes, more, env)
+	return c.bring(ctx, w, d.Name, d.Nodes, more, env)
 }
 
 // Scale implements Driver.
 func (c *composed) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
+	w := c.stopwatch()
 	now, err := c.containers(ctx, name)
 	if err != nil {
 		return nil, err
@@ -207,17 +216,16 @@ func (c *composed) Scale(ctx context.Context, name string, nodes int) (*Status, 
 			more = append(more, variable)
 		}
 	}
-	return c.bring(ctx, name, nodes, more, env, "--no-recreate")
+	return c.bring(ctx, w, name, nodes, more, env, "--no-recreate")
 }
 
 // bring makes the project what it is to be.
-func (c *composed) bring(ctx context.Context, name string, nodes int, more, env []string, args ...string) (*Status, error) {
+func (c *composed) bring(ctx context.Context, w *stopwatch, name string, nodes int, more, env []string, args ...string) (*Status, error) {
 	before, err := c.containers(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	w := c.stopwatch()
-	w.stage("compose", fmt.Sprintf("%d nodes and an API server", nodes))
+	w.stage(StageControlPlane, fmt.Sprintf("%d nodes and an API server", nodes))
 	limited, cancel := context.WithTimeout(ctx, c.StartWithin)
 	defer cancel()
 	err = c.compose(limited, name, more, env, append([]string{
@@ -228,20 +236,55 @@ func (c *composed) bring(ctx context.Context, name string, nodes int, more, env 
 		defer cancel()
 		return nil, fmt.Errorf("%w%s", err, c.lastWords(clean, name))
 	}
-	w.stage("agreement", "all nodes are asked for their ring")
+	after, err := c.containers(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	split(w, before, after)
+	return c.settle(ctx, w, name, nodes, before)
+}
+
+// split divides the time that Compose took, by when the engine made and started what is
+// new. Compose returns once its health checks have passed, which it looks at every so often:
+// that is part of the start.
+func split(w *stopwatch, before, after []container) {
+	var created, started time.Time
+	for _, in := range after {
+		if in.Service != nodeService || slices.ContainsFunc(before, func(b container) bool { return b.ID == in.ID && b.Started.Equal(in.Started) }) {
+			continue
+		}
+		if in.Created.After(created) {
+			created = in.Created
+		}
+		if in.Started.After(started) {
+			started = in.Started
+		}
+	}
+	if started.IsZero() { // nothing is new
+		if len(after) < len(before) {
+			w.name = StageStop
+		}
+		return
+	}
+	w.stageAt(created, StageScheduling, "containers are started")
+	w.stageAt(started, StageStart, "containers become healthy")
+}
+
+// settle returns when all have one ring.
+func (c *composed) settle(ctx context.Context, w *stopwatch, name string, nodes int, before []container) (*Status, error) {
+	w.stage(StageAgreement, "all nodes are asked for their ring")
 	p, err := c.prober(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	defer p.close()
-	s, err := c.awaitAgreement(ctx, func(ctx context.Context) (*Status, error) {
+	s, err := c.awaitAgreement(ctx, w, func(ctx context.Context) (*Status, error) {
 		s, err := c.look(ctx, name, p)
 		if err == nil {
 			s.Desired = nodes
 		}
 		return s, err
 	})
-	w.end()
 	if err != nil {
 		return s, fmt.Errorf("%w%s", err, c.lastWords(ctx, name))
 	}
@@ -316,6 +359,9 @@ func (c *composed) look(ctx context.Context, name string, p *prober) (*Status, e
 			s.Desired++
 			if in.State == "running" {
 				s.Reported++
+			}
+			if in.PID > 0 {
+				s.Running++
 			}
 		}
 		m := Member{ID: in.Name, API: in.Service == apiService, task: in.ID}

@@ -128,7 +128,8 @@ type Status struct {
 	Image       string `json:"image,omitempty"`
 
 	Desired   int    `json:"desired"`         // nodes, as the environment was told
-	Reported  int    `json:"reported"`        // that run, as it says
+	Reported  int    `json:"reported"`        // that run, as it counts them
+	Running   int    `json:"running"`         // whose process, container or task is seen to run
 	Answering int    `json:"answering"`       // that answer to be ready
 	Owning    int    `json:"owning"`          // that are in the ring of all who answer
 	Agree     bool   `json:"agree"`           // all desired nodes answer, and have one ring
@@ -141,6 +142,8 @@ type Status struct {
 	Notes   []string `json:"notes,omitempty"` // what is not here as it would be in production
 
 	wanting string // what else is not as it should be
+	placed  bool   // as many nodes as desired have an address
+	started bool   // as many nodes as desired are ready, and the API is
 }
 
 // A Member is one process of a deployment.
@@ -155,8 +158,37 @@ type Member struct {
 	Version string `json:"version,omitempty"`
 	Error   string `json:"error,omitempty"` // why it does not answer
 
+	Started time.Time `json:"started,omitzero"` // its process, as it says
+
 	ring []string // IDs
 	task string   // what the environment calls it
+	old  bool     // it is to make way for another one
+}
+
+// Nodes returns the IDs of the nodes that answer to be ready, sorted.
+func (s *Status) Nodes() (ids []string) {
+	for _, m := range s.Members {
+		if !m.API && m.Ready {
+			ids = append(ids, m.ID)
+		}
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+// OneRing reports whether the processes that answer have one ring, and on it are the nodes
+// that answer and no others. Unlike Agree it does not ask how many there should be.
+func (s *Status) OneRing() bool {
+	nodes, some := s.Nodes(), false
+	for _, m := range s.Members {
+		if !m.Ready {
+			continue
+		}
+		if some = true; !slices.Equal(slices.Sorted(slices.Values(m.ring)), nodes) {
+			return false
+		}
+	}
+	return some
 }
 
 // judge fills in what follows from the members.
@@ -178,6 +210,7 @@ func (s *Status) judge() {
 			s.Answering++
 		}
 	}
+	s.follow()
 	whole := len(ready) == len(s.Members) && len(epochs) == 1
 	for _, m := range ready {
 		if !m.API && seen[m.ID] == len(ready) {
@@ -188,6 +221,25 @@ func (s *Status) judge() {
 	if whole && s.wanting == "" && s.Answering == s.Desired && s.Owning == s.Desired {
 		s.Agree, s.Epoch = true, ready[0].Epoch
 	}
+}
+
+// follow fills in how far the members are that are to stay.
+func (s *Status) follow() {
+	placed, ready, api := 0, 0, true
+	for _, m := range s.Members {
+		switch {
+		case m.old:
+		case m.API:
+			api = api && m.Ready
+		case m.Ready:
+			ready++
+			placed++
+		case m.Addr != "":
+			placed++
+		}
+	}
+	s.placed = placed >= s.Desired
+	s.started = ready >= s.Desired && api
 }
 
 // why says what keeps the members from agreeing.

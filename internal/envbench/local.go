@@ -96,7 +96,11 @@ func (l *local) Up(ctx context.Context, d Deployment) (*Status, error) {
 	if err := d.Validate(); err != nil {
 		return nil, err
 	}
+	if d.Hello {
+		return nil, &Unsupported{"a static server in the nodes' place", "here are no containers: a process runs geecache itself"}
+	}
 	d = d.WithDefaults()
+	w := l.stopwatch()
 	secrets, err := d.secrets()
 	if err != nil {
 		return nil, err
@@ -111,7 +115,6 @@ func (l *local) Up(ctx context.Context, d Deployment) (*Status, error) {
 		return nil, err
 	}
 	is := digest([]any{env, d.Port, d.APIPort, l.Program, info.Size(), info.ModTime()})
-	w := l.stopwatch()
 	state, err := l.recall(ctx, d.Name)
 	var changed []string
 	switch {
@@ -120,16 +123,15 @@ func (l *local) Up(ctx context.Context, d Deployment) (*Status, error) {
 	case err != nil:
 		return nil, err
 	case state.Digest == is:
-		w.stage("nodes", "the cluster runs")
 		return l.settle(ctx, w, d.Name, state, d.Nodes)
 	default:
-		w.stage("end", "the cluster that runs is another one")
+		w.stage(StageStop, "the cluster that runs is another one")
 		if err := l.Down(ctx, d.Name); err != nil {
 			return nil, err
 		}
 		changed = []string{"the cluster is started anew"}
 	}
-	w.stage("start", fmt.Sprintf("%d nodes and an API server", d.Nodes))
+	w.stage(StageStart, fmt.Sprintf("%d nodes and an API server", d.Nodes))
 	state, err = l.start(ctx, d, env, is)
 	if err != nil {
 		return nil, err
@@ -210,11 +212,11 @@ func (l *local) settle(ctx context.Context, w *stopwatch, name string, state loc
 	port := fmt.Sprintf("--port=%d", state.Port)
 	switch more := nodes - len(running); {
 	case more > 0:
-		w.stage("nodes", fmt.Sprintf("%d more", more))
+		w.stage(StageStart, fmt.Sprintf("%d more", more))
 		_, err = l.run(ctx, "cluster", "add", port, fmt.Sprintf("--count=%d", more))
 		changed = append(changed, fmt.Sprintf("%d nodes are added", more))
 	case more < 0:
-		w.stage("nodes", fmt.Sprintf("%d fewer", -more))
+		w.stage(StageStop, fmt.Sprintf("%d fewer", -more))
 		args := []string{"cluster", "remove", port}
 		for _, n := range running[nodes:] {
 			args = append(args, strconv.Itoa(n))
@@ -231,9 +233,8 @@ func (l *local) settle(ctx context.Context, w *stopwatch, name string, state loc
 			return nil, err
 		}
 	}
-	w.stage("agreement", "all nodes are asked for their ring")
-	s, err := l.awaitAgreement(ctx, func(ctx context.Context) (*Status, error) { return l.look(ctx, name, state) })
-	w.end()
+	w.stage(StageAgreement, "all nodes are asked for their ring")
+	s, err := l.awaitAgreement(ctx, w, func(ctx context.Context) (*Status, error) { return l.look(ctx, name, state) })
 	if s != nil {
 		s.Stages, s.Changed = w.stages, changed
 	}
@@ -267,6 +268,7 @@ type localMember struct {
 	Node  int    `json:"node"`
 	Name  string `json:"name"`
 	Addr  string `json:"addr"`
+	PID   int    `json:"pid"`
 	State string `json:"state"`
 }
 
@@ -307,8 +309,11 @@ func (l *local) look(ctx context.Context, name string, state localState) (*Statu
 		}
 		if m.Node > 0 {
 			s.Reported++
+			if alive(m.PID) {
+				s.Running++
+			}
 		}
-		s.Members = append(s.Members, Member{ID: m.Addr, Addr: m.Addr, API: m.Node == 0})
+		s.Members = append(s.Members, Member{ID: m.Addr, Addr: m.Addr, API: m.Node == 0, task: strconv.Itoa(m.Node)})
 	}
 	p := newProber("", false)
 	defer p.close()
@@ -351,6 +356,10 @@ func (l *local) Down(ctx context.Context, name string) error {
 	case err != nil:
 		return err
 	}
+	members, err := l.list(ctx, state)
+	if err != nil {
+		return err
+	}
 	p, err := os.FindProcess(state.PID)
 	if err != nil {
 		return err
@@ -358,27 +367,23 @@ func (l *local) Down(ctx context.Context, name string) error {
 	end(p)
 	ctx, cancel := context.WithTimeout(ctx, endWithin)
 	defer cancel()
-	err = poll(ctx, func(ctx context.Context) (bool, error) {
-		_, err := l.list(ctx, state)
-		return err != nil && free(state), nil
+	err = poll(ctx, func(context.Context) (bool, error) {
+		return !alive(state.PID) && !slices.ContainsFunc(members, func(m localMember) bool { return m.runs() && (alive(m.PID) || !free(m.Addr)) }), nil
 	})
 	if err != nil {
 		_ = p.Kill() // it may have ended
-		return fmt.Errorf("process %d had not ended after %v, and was killed: %w", state.PID, endWithin, err)
+		return fmt.Errorf("process %d and its nodes had not ended after %v, and it was killed: %w", state.PID, endWithin, err)
 	}
 	return os.RemoveAll(l.dir(name))
 }
 
-// free reports whether nothing listens any more where the API and the first node did.
-func free(state localState) bool {
-	for _, addr := range []string{strings.TrimPrefix(state.API, "http://"), net.JoinHostPort("127.0.0.1", strconv.Itoa(state.Port))} {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			return false
-		}
+// free reports whether nothing listens at an address any more.
+func free(addr string) bool {
+	ln, err := net.Listen("tcp", addr)
+	if err == nil {
 		_ = ln.Close()
 	}
-	return true
+	return err == nil
 }
 
 // run runs a command of the program, and returns what it prints.

@@ -89,7 +89,7 @@ func (p *prober) one(ctx context.Context, m *Member) {
 		m.State, m.Error = "unknown", "it is no GeeCache node"
 		return
 	}
-	m.ID, m.State, m.Epoch, m.Version = s.ID, s.State, s.Epoch, s.Version
+	m.ID, m.State, m.Epoch, m.Version, m.Started = s.ID, s.State, s.Epoch, s.Version, s.Started
 	m.ring = nil
 	for _, peer := range s.Peers {
 		if peer.Role == geecache.RoleNode {

@@ -24,6 +24,10 @@ type Config struct {
 	Times       int      // how often what takes less than 10 s is done; the rest is done half as often. Default: DefaultTimes
 	Only        []string // IDs of tests; empty: all
 
+	// Hello is the image of a static server, whose containers are deployed beside: see
+	// localstack-setup/hello. Empty: none are.
+	Hello string
+
 	// Progress is told what happens now. nil: nobody is.
 	Progress func(test, text string)
 }
@@ -112,11 +116,17 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 	if err := c.Deployment.Validate(); err != nil {
 		return nil, err
 	}
-	if _, err := d.Status(ctx, c.Deployment.Name); !errors.Is(err, envbench.ErrAbsent) && c.Environment != envbench.AWS {
-		if err != nil {
-			return nil, err
+	if c.Deployment.Source != "" {
+		return nil, fmt.Errorf("source is %q: what is measured knows the demonstration database's answers: leave it out", c.Deployment.Source)
+	}
+	if c.Environment != envbench.AWS {
+		for _, name := range []string{c.Deployment.Name, helloName(c.Deployment.Name)} {
+			if _, err := d.Status(ctx, name); err == nil {
+				return nil, fmt.Errorf("there is a cluster %q in %s already, which a measurement would remove: measure one of another --name", name, c.Environment)
+			} else if !errors.Is(err, envbench.ErrAbsent) {
+				return nil, err
+			}
 		}
-		return nil, fmt.Errorf("there is a cluster %q in %s already, which a measurement would remove: measure one of another --name", c.Deployment.Name, c.Environment)
 	}
 	s := &session{Config: c, driver: d}
 	f := &result.File{
@@ -127,6 +137,9 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 	}
 	if v, ok := d.(envbench.Versioner); ok {
 		f.Versions = v.Versions(ctx)
+	}
+	if c.Environment == envbench.Local {
+		f.Deployment.Image = "" // processes of a program, and no image
 	}
 	f.Load[0] = machine.LoadAverage()
 	begun := time.Now()
@@ -192,6 +205,9 @@ func (s *session) clean(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
 	defer cancel()
 	err := s.driver.Down(ctx, s.Deployment.Name)
+	if d, why := s.hello(); why == "" {
+		err = errors.Join(err, s.driver.Down(ctx, d.Name))
+	}
 	if r, ok := s.driver.(envbench.Rebuilder); ok {
 		err = errors.Join(err, r.Clean(ctx))
 	}
