@@ -88,7 +88,8 @@ func (g *Group) fetchSlowly(ctx context.Context, p *placement, owner *member, ha
 
 // fetchOnce is the body of that flight: it asks the key's owner, unless trouble
 // says that this has failed, or then its stand-in: the next live node on the ring.
-// It ends with errLoadHere if this node is the stand-in.
+// It ends with errLoadHere if this node is the stand-in. A client, which cannot be, waits
+// a moment for a node that can be asked.
 func (g *Group) fetchOnce(ctx context.Context, p *placement, owner *member, hash uint64, key string, trouble error) (answer, error) {
 	err := trouble
 	if err == nil {
@@ -99,27 +100,48 @@ func (g *Group) fetchOnce(ctx context.Context, p *placement, owner *member, hash
 		}
 	}
 	steps := []Step{{Node: owner.peer.ID, What: err.Error()}}
-	for _, i := range p.ring.Successors(hash, p.ring.Len())[1:] {
-		m := p.members[i]
+	a, err := g.tryOthers(ctx, p, hash, key, p.ring.Successors(hash, p.ring.Len())[1:], ModeStandIn, steps, err)
+	if g.node.cfg.Role != RoleClient {
+		if errors.Is(err, ErrPeerTrouble) && ctx.Err() == nil {
+			err = errLoadHere
+		}
+		return a, err
+	}
+	for errors.Is(err, ErrPeerTrouble) && ctx.Err() == nil {
+		if !g.node.awaitPeer(ctx) {
+			return a, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		p = g.node.place() // others may have taken their place
+		a, err = g.tryOthers(ctx, p, hash, key, p.ring.Successors(hash, p.ring.Len()), ModeOwner, nil, err)
+	}
+	return a, err
+}
+
+// tryOthers asks members one after the other, the first in a mode and the others as
+// stand-ins, until one is not in trouble or it is this node's turn. The answer has the
+// steps so far and its own, also with an error, which is err if nobody was asked.
+func (g *Group) tryOthers(ctx context.Context, p *placement, hash uint64, key string, order []int, mode Mode, steps []Step, err error) (answer, error) {
+	for _, i := range order {
+		m, as := p.members[i], mode
+		mode = ModeStandIn
 		if m.self {
 			break
 		}
-		if !m.marked || !m.usable() {
+		if !m.marked && as == ModeStandIn || !m.usable() {
 			continue
 		}
-		g.standIns.Add(1)
+		if as == ModeStandIn {
+			g.standIns.Add(1)
+		}
 		var a answer
-		a, err = g.try(ctx, p, m, hash, key, ModeStandIn)
+		a, err = g.try(ctx, p, m, hash, key, as)
 		if !errors.Is(err, ErrPeerTrouble) || ctx.Err() != nil {
 			a.steps = steps
 			return a, err
 		}
 		steps = append(steps, Step{Node: m.peer.ID, What: err.Error()})
 	}
-	if g.node.cfg.Role == RoleClient {
-		return answer{steps: steps}, fmt.Errorf("%w: %w", ErrUnavailable, err)
-	}
-	return answer{steps: steps}, errLoadHere
+	return answer{steps: steps}, err
 }
 
 // try asks one member, and keeps some of the answers as hot copies. The error

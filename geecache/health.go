@@ -38,6 +38,7 @@ func (n *Node) watchPeers() {
 				}
 			}
 		}
+		n.cutOff.look(members)
 		if n.cfg.HedgePercent > 0 {
 			n.judgeLatencies(members)
 		}

@@ -97,6 +97,13 @@ func (m *member) look() {
 	}
 }
 
+// well reports whether the member is connected and its breaker closed, slow or not.
+func (m *member) well() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.client != nil && m.up && m.closed
+}
+
 // usable reports whether a request to the member is worth a try.
 func (m *member) usable() bool {
 	if m.self {

@@ -44,6 +44,7 @@ type Node struct {
 
 	streams  *streamServer
 	welcome  welcome
+	cutOff   cutOff // of a client
 	door     door
 	refusals refusalCounts // by this node, and of this node by others
 	server   *http.Server

@@ -140,6 +140,10 @@ func TestRule7ThisNodeIsTheLastStandIn(t *testing.T) {
 }
 
 func TestRule7ClientHasNoStandInOfItsOwn(t *testing.T) {
+	synctest.Test(t, testClientHasNoStandInOfItsOwn)
+}
+
+func testClientHasNoStandInOfItsOwn(t *testing.T) {
 	c := newTestCluster(t, 2, GroupConfig{})
 	defer c.close()
 	c.add(Peer{ID: "api", Addr: "mem://api", Role: RoleClient}, memPeers(2))
@@ -161,4 +165,92 @@ func TestRule7HealthNeverChangesTheEpoch(t *testing.T) {
 	mustGet(t, c.g(0), key)
 	wantCount(t, "epoch", c.nodes[0].Stats().Epoch, before)
 	wantCount(t, "owner", c.nodes[0].Owners(key, 1)[0].ID, "n1")
+}
+
+// All peers are in trouble at the same moment, and well again soon: as on a machine
+// that has too much to do.
+func TestRule7CallersOfAClientWaitAMomentWhenAllPeersAreLost(t *testing.T) {
+	lost := fmt.Errorf("%w: no sign of life", ErrPeerTrouble)
+	cluster := func(t *testing.T) (c *testCluster, key string) {
+		c = newTestCluster(t, 2, GroupConfig{})
+		c.add(Peer{ID: "api", Addr: "mem://api", Role: RoleClient}, memPeers(2))
+		key = c.keyOwnedBy("n1", "n0")
+		c.net.setFail("n0", lost)
+		c.net.setFail("n1", lost)
+		return c, key
+	}
+	t.Run("one comes back", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, key := cluster(t)
+			defer c.close()
+			time.AfterFunc(500*time.Millisecond, func() { c.net.setFail("n0", nil) })
+			var v ByteView
+			var err error
+			took := elapsed(func() { v, err = c.g(2).Get(t.Context(), key) })
+			if err != nil || v.String() != "value of "+key || took < 500*time.Millisecond || took > cutOffMost {
+				t.Errorf("after %v: %q, %v", took, v, err)
+			}
+			wantCount(t, "asked by", fmt.Sprint(c.src.askedBy(key)), "[n0]")
+		})
+	})
+	t.Run("many keys", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, key := cluster(t)
+			defer c.close()
+			time.AfterFunc(500*time.Millisecond, func() { c.net.setFail("n1", nil) })
+			values, err := c.g(2).GetMany(t.Context(), key, "a", "b", "c")
+			if err != nil || len(values) != 4 {
+				t.Errorf("%v, %v", values, err)
+			}
+		})
+	})
+	t.Run("others take their place", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, key := cluster(t)
+			defer c.close()
+			next := Peer{ID: "n9", Addr: "mem://n9"}
+			c.add(next, []Peer{next})
+			time.AfterFunc(500*time.Millisecond, func() {
+				if err := c.nodes[2].SetView([]Peer{next}); err != nil {
+					t.Error(err)
+				}
+			})
+			if _, err := c.g(2).Get(t.Context(), key); err != nil {
+				t.Error(err)
+			}
+			wantCount(t, "asked by", fmt.Sprint(c.src.askedBy(key)), "[n9]")
+			wantCount(t, "loads as stand-in", c.g(3).Stats().LoadsStandIn, 0)
+		})
+	})
+	t.Run("none comes back", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			c, key := cluster(t)
+			defer c.close()
+			get := func(ctx context.Context) (err error) {
+				_, err = c.g(2).Get(ctx, key)
+				return err
+			}
+			short, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			wantErr(t, get(short), context.DeadlineExceeded)
+			took := elapsed(func() { wantErr(t, get(t.Context()), ErrUnavailable) })
+			wantCount(t, "waited at first", took.Round(time.Millisecond), cutOffMost-100*time.Millisecond)
+			for range 50 { // breakers let a few requests through all the time
+				if took := elapsed(func() { wantErr(t, get(t.Context()), ErrUnavailable) }); took != 0 {
+					t.Fatalf("waited %v in an outage", took)
+				}
+				time.Sleep(100 * time.Millisecond)
+			}
+			c.net.setFail("n1", nil)
+			time.Sleep(2 * time.Second)
+			if err := get(t.Context()); err != nil {
+				t.Error(err)
+			}
+			c.net.setFail("n0", lost)
+			c.net.setFail("n1", lost)
+			time.Sleep(2 * healthEvery)
+			took = elapsed(func() { wantErr(t, get(t.Context()), ErrUnavailable) })
+			wantCount(t, "waited at the next outage", took, cutOffMost)
+		})
+	})
 }
