@@ -1,5 +1,5 @@
 // Package plot draws lines into SVG files that can be read on light and on dark
-// pages. It knows two kinds of axes: logarithmic ones to the right, and linear
+// pages. A Chart knows two kinds of axes: logarithmic ones to the right, and linear
 // ones from zero upwards.
 package plot
 

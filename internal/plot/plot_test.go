@@ -4,6 +4,7 @@ import (
 	"encoding/xml"
 	"errors"
 	"io"
+	"math"
 	"strings"
 	"testing"
 
@@ -49,6 +50,43 @@ func TestShort(t *testing.T) {
 	for x, want := range map[float64]string{0: "0", 0.5: "0.5", 256: "256", 1024: "1024", 65536: "65.536k", 1e6: "1M", 1.25e6: "1.25M"} {
 		if got := plot.Short(x); got != want {
 			t.Errorf("Short(%v) = %q, want %q", x, got, want)
+		}
+	}
+}
+
+func TestRows(t *testing.T) {
+	nan := math.NaN()
+	bars := plot.Rows{Title: "a < b", X: "seconds, median", Parts: []string{"build", "start"}, Rows: []plot.Row{
+		{Head: "deploy", Name: "local", Values: []float64{1, 2}, Low: 2.5, High: 3.5, Text: "3 s"},
+		{Name: "docker", Values: []float64{nan, nan}, Low: nan, High: nan, Text: "not measured"},
+	}}
+	marks := plot.Rows{Title: "latencies", X: "ms", Log: true, Parts: []string{"p50", "p90", "p99"}, Width: 360, Rows: []plot.Row{
+		{Name: "local", Values: []float64{0.2, 3, 40}, Low: 0.1, High: 0.3, Text: "0.2 ms"},
+		{Name: "docker", Values: []float64{nan}, Low: nan, High: nan, Text: "not measured"},
+	}}
+	for name, svg := range map[string]string{
+		"bars": string(bars.SVG()), "marks": string(marks.SVG()), "nothing": string(plot.Rows{Title: "t", Rows: []plot.Row{{Name: "x"}}}.SVG()),
+		"marks without values": string(plot.Rows{Title: "t", Log: true, Rows: []plot.Row{{Name: "x", Low: nan, High: nan}}}.SVG()),
+	} {
+		for dec := xml.NewDecoder(strings.NewReader(svg)); ; {
+			if _, err := dec.Token(); errors.Is(err, io.EOF) {
+				break
+			} else if err != nil {
+				t.Fatalf("%s: not well-formed: %v\n%s", name, err, svg)
+			}
+		}
+		if strings.Contains(svg, "NaN") || strings.Contains(svg, "Inf") {
+			t.Errorf("%s has a place that is no number:\n%s", name, svg)
+		}
+	}
+	for _, want := range []string{"a &lt; b", `class="whisker"`, "seconds, median", ">not measured<", ">build<", ">deploy<", "prefers-color-scheme: dark"} {
+		if !strings.Contains(string(bars.SVG()), want) {
+			t.Errorf("the bars lack %q", want)
+		}
+	}
+	for _, want := range []string{`class="c0 span"`, ">0.1<", ">100<", `width="360"`} {
+		if !strings.Contains(string(marks.SVG()), want) {
+			t.Errorf("the marks lack %q", want)
 		}
 	}
 }
