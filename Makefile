@@ -1,7 +1,7 @@
 # make help lists the targets. The steps themselves are in tools/ci, which says
 # what it runs, how long it took, and what to do when it fails.
 .DEFAULT_GOAL := help
-.PHONY: help test check lint fuzz chaos generate regenerate step tools build bench bench-compare bench-report dashboards clean FORCE
+.PHONY: help test check lint fuzz chaos generate regenerate step tools build bench bench-compare bench-report env-report dashboards clean FORCE
 
 CI := bin/ci -root .
 
@@ -48,6 +48,9 @@ bench-compare: bin/bench ## What was promised, what was measured, and which of i
 
 bench-report: bin/bench ## Make benchmarks/RESULTS.md and its plots of the newest results
 	@$(BENCH) report
+
+env-report: build ## Make DEPLOYMENT_COMPARISON.md and its charts of the newest results of each environment
+	@bin/geecache env compare -o DEPLOYMENT_COMPARISON.md
 
 bench-%: bin/bench ## One suite: bench-engine, bench-hop, ... (bin/bench -help lists them)
 	$(BENCH) -n $(or $(N),10) run $*

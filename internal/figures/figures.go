@@ -1,0 +1,233 @@
+// Package figures finds the figures in documents, and looks whether the source of each is
+// known. A figure is a number with a unit, such as 50 ms, 1.5 times or $0.20, in prose, in a
+// table, or in a comment beside a command; commands themselves have none.
+package figures
+
+import (
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	digits = `\d[\d,]*(?:\.\d+)?`
+	units  = `(?:(?:ns|µs|us|ms|s|min|h|sec|nanoseconds?|microseconds?|milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?|years?)(?:/op|/\d* ?keys)?` +
+		`|%|percent|x|×|times|fold|[a-z]+/s|/s|1/s|M/s|k/s|[kKMGT]i?B(?:/s)?|USD|dollars?|cents?)`
+	number = `[~$]?` + digits
+	joint  = `\s?(?:to|-|–|and|or|by)\s?`
+)
+
+var (
+	figure  = regexp.MustCompile(`(?:USD |\$)` + digits + `|` + number + `(?:` + joint + number + `)*[\s-]?` + units)
+	bare    = regexp.MustCompile(digits)
+	unit    = regexp.MustCompile(`(?:^|[^\w])(` + units + `)(?:$|[^\w])`)
+	fence   = regexp.MustCompile("^ *```")
+	inline  = regexp.MustCompile("`[^`\n]*`")
+	target  = regexp.MustCompile(`\]\([^)\n]*\)|<!--.*?-->|https?://[^\s)>]+`)
+	comment = regexp.MustCompile(`(?:^|\s)(?:#|//) .*`)
+	split   = regexp.MustCompile(`^[|:\s-]+$`)
+)
+
+// filler stands where code was, so that places stay as they are.
+const filler = '\x01'
+
+// A Figure is one that was found.
+type Figure struct {
+	Text       string // as the document has it, with single spaces
+	Line       int
+	start, end int // in the document's condensed text
+}
+
+// A document is a text in which figures are looked for.
+type document struct {
+	text  string // with single spaces for all white space
+	prose string // the same without code, place by place
+	lines []int  // of each place
+	cells []cell
+}
+
+// A cell of a table whose column or row has a unit.
+type cell struct {
+	start, end int
+	unit       string
+}
+
+// read condenses a document.
+func read(markdown string) document {
+	prose := withoutCode(markdown)
+	places := make([]int, len(markdown)+1)
+	var d document
+	var text, left strings.Builder
+	line, space := 1, false
+	for i := range len(markdown) {
+		c := markdown[i]
+		places[i] = text.Len()
+		if unicode.IsSpace(rune(c)) {
+			if !space {
+				text.WriteByte(' ')
+				left.WriteByte(' ')
+				d.lines = append(d.lines, line)
+			}
+			space = true
+		} else {
+			text.WriteByte(c)
+			left.WriteByte(prose[i])
+			d.lines = append(d.lines, line)
+			space = false
+		}
+		if c == '\n' {
+			line++
+		}
+	}
+	places[len(markdown)] = text.Len()
+	d.text, d.prose = text.String(), left.String()
+	for _, c := range unitCells(prose) {
+		d.cells = append(d.cells, cell{places[c.start], places[c.end], c.unit})
+	}
+	return d
+}
+
+// withoutCode puts fillers in place of code, except for its comments, and of what links
+// lead to.
+func withoutCode(markdown string) string {
+	var b strings.Builder
+	fenced := false
+	for line := range strings.Lines(markdown) {
+		body := strings.TrimRight(line, "\n")
+		switch {
+		case fence.MatchString(line):
+			fenced = !fenced
+			b.WriteString(fill(body))
+		case fenced || strings.HasPrefix(line, "    "):
+			if at := comment.FindStringIndex(body); at != nil {
+				b.WriteString(fill(body[:at[0]]) + body[at[0]:])
+			} else {
+				b.WriteString(fill(body))
+			}
+		default:
+			for _, re := range []*regexp.Regexp{inline, target} {
+				body = re.ReplaceAllStringFunc(body, fill)
+			}
+			b.WriteString(body)
+		}
+		if strings.HasSuffix(line, "\n") {
+			b.WriteByte('\n')
+		}
+	}
+	return b.String()
+}
+
+func fill(s string) string { return strings.Repeat(string(filler), len(s)) }
+
+// unitCells returns the cells of tables whose column's head names a unit, or whose row's
+// first cell does.
+func unitCells(text string) (cells []cell) {
+	var head []string
+	at, last := 0, ""
+	for line := range strings.Lines(text) {
+		begin := at
+		at += len(line)
+		trimmed := strings.TrimSpace(line)
+		if !strings.HasPrefix(trimmed, "|") {
+			head, last = nil, ""
+			continue
+		}
+		if split.MatchString(trimmed) && last != "" {
+			head = strings.Split(last, "|")
+			continue
+		}
+		last = line
+		if head == nil {
+			continue
+		}
+		parts := strings.Split(line, "|")
+		place := begin
+		for i, part := range parts {
+			of := ""
+			if i < len(head) {
+				of = unitIn(head[i])
+			}
+			if of == "" && i > 1 {
+				of = unitIn(parts[1])
+			}
+			if of != "" && i > 0 {
+				cells = append(cells, cell{place, place + len(part), of})
+			}
+			place += len(part) + 1
+		}
+	}
+	return cells
+}
+
+// unitIn returns the unit that a table's head names, if it does.
+func unitIn(head string) string {
+	if figure.MatchString(head) {
+		return "" // it is that figure's
+	}
+	if m := unit.FindStringSubmatch(head); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// Find returns the figures of a document in Markdown, in their order.
+func Find(markdown string) []Figure { return read(markdown).figures() }
+
+func (d document) figures() []Figure {
+	var found []Figure
+	for _, at := range figure.FindAllStringIndex(d.prose, -1) {
+		if d.stands(at[0], at[1]) {
+			found = append(found, d.figure(at[0], at[1], ""))
+		}
+	}
+	for _, c := range d.cells {
+		for _, at := range bare.FindAllStringIndex(d.prose[c.start:c.end], -1) {
+			f := d.figure(c.start+at[0], c.start+at[1], " "+c.unit)
+			if d.stands(f.start, f.end) && !within(found, f) {
+				found = append(found, f)
+			}
+		}
+	}
+	return found
+}
+
+// Numbers returns all numbers of a document that are no part of a word.
+func Numbers(markdown string) []Figure {
+	d := read(markdown)
+	var found []Figure
+	for _, at := range bare.FindAllStringIndex(d.prose, -1) {
+		if d.stands(at[0], at[1]) {
+			found = append(found, d.figure(at[0], at[1], ""))
+		}
+	}
+	return found
+}
+
+func (d document) figure(start, end int, unit string) Figure {
+	return Figure{Text: strings.TrimRight(d.text[start:end], ",.") + unit, Line: d.lines[start], start: start, end: end}
+}
+
+// stands reports whether what is between two places is no part of a longer word or number.
+func (d document) stands(start, end int) bool {
+	before, _ := utf8.DecodeLastRuneInString(d.prose[:start])
+	after, size := utf8.DecodeRuneInString(d.prose[end:])
+	inWord := func(r rune) bool { return r == '_' || unicode.IsLetter(r) || unicode.IsDigit(r) }
+	if start > 0 && (inWord(before) || before == '.' || before == filler) || end < len(d.prose) && inWord(after) && d.prose[end-1] != '%' {
+		return false
+	}
+	if after == '.' { // a version: 1.2.3
+		next, _ := utf8.DecodeRuneInString(d.prose[end+size:])
+		return !unicode.IsDigit(next)
+	}
+	return true
+}
+
+func within(all []Figure, f Figure) bool {
+	for _, other := range all {
+		if other.start <= f.start && f.end <= other.end {
+			return true
+		}
+	}
+	return false
+}
