@@ -166,7 +166,14 @@ func checkState(ctx context.Context, w *workspace, program, dir, set string, env
 	if err := os.WriteFile(state+".json", text, 0o600); err != nil {
 		return err
 	}
-	return w.do(ctx, ".", "go", "run", "./"+terraformDir+"/cmd/tfdeploy", "check", state+".json")
+	tfdeploy := []string{"run", "./" + terraformDir + "/cmd/tfdeploy"}
+	if err := w.do(ctx, ".", "go", append(tfdeploy, "check", state+".json")...); err != nil || set != "default" {
+		return err
+	}
+	// A state has no variables: what metrics cost is not in it.
+	cost := w.command(ctx, ".", "go", append(tfdeploy, "cost", "-standard")...)
+	cost.Stdin = bytes.NewReader(text)
+	return cost.Run()
 }
 
 func variables(w *workspace, set string) string {

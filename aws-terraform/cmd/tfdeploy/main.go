@@ -27,6 +27,7 @@ const usage = `usage: tfdeploy COMMAND [flags]
 
   check FILE          what is wrong with a state (terraform show -json)
   cost -region R      what a plan costs; its JSON on standard input
+       [-standard]    fails unless that is what package prices has for no variables at all
   adopt -plan FILE    what to import, ADDRESS<tab>ID, because AWS holds it already; that on standard input
   wait -url U -nodes N [-timeout 10m]
                       until the API answers and knows all nodes; its token in GEECACHE_API_TOKEN
@@ -107,6 +108,7 @@ func emitted(variables map[string]string, name string, dimensions []string) erro
 
 func cost(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error {
 	region := flags.String("region", "us-west-2", "the deployment's `region`")
+	standard := flags.Bool("standard", false, "fail unless it costs what the deployment without variables is known to")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -120,7 +122,11 @@ func cost(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error
 		_, err = fmt.Fprintf(out, "No estimate: %v.\n", err)
 		return err
 	}
-	return tfdeploy.Print(out, tfdeploy.Estimate(p, t, cloudWatchMetrics), *region)
+	lines := tfdeploy.Estimate(p, t, cloudWatchMetrics)
+	if known := t.Lines(prices.Standard().Configuration()); *standard && !slices.Equal(lines, known) {
+		return fmt.Errorf("package prices has another standard deployment: it knows %v, and this is %v", known, lines)
+	}
+	return tfdeploy.Print(out, lines, *region)
 }
 
 // cloudWatchMetrics returns how many metrics so many processes with these variables have
