@@ -36,7 +36,10 @@ const envBenchExample = `  geecache env bench local -o local.json
 func newEnvBenchCommand() *cobra.Command {
 	var f envUpFlags
 	var output string
-	c := judge.Config{Times: judge.DefaultTimes}
+	c := judge.Config{Times: judge.DefaultTimes, CloudWatchMetrics: func(processes int) int {
+		n, _ := CountSentMetrics(map[string]string{"GEECACHE_EMF": "true"}, processes) // its own variable is no error
+		return n
+	}}
 	cmd := &cobra.Command{
 		Use:     "bench ENV",
 		Short:   "Measure an environment",

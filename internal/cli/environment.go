@@ -32,6 +32,23 @@ func SentMetrics(variables map[string]string) ([]metrics.CloudWatchMetric, error
 	return cfg.SentMetrics(), nil
 }
 
+// CountSentMetrics returns how many metrics so many processes with these variables have in
+// CloudWatch: those of the cluster, and those that each process has. A label counts as
+// one.
+func CountSentMetrics(variables map[string]string, processes int) (n int, err error) {
+	sent, err := SentMetrics(variables)
+	for _, m := range sent {
+		for _, set := range m.Dimensions {
+			if slices.Contains(set, "node") {
+				n += processes
+			} else {
+				n++
+			}
+		}
+	}
+	return n, err
+}
+
 // configOf returns the configuration of `geecache node` with these variables, and whether
 // it writes EMF.
 func configOf(variables map[string]string) (node.Config, bool, error) {

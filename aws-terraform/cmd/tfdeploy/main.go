@@ -130,22 +130,11 @@ func cost(flags *flag.FlagSet, args []string, in io.Reader, out io.Writer) error
 }
 
 // cloudWatchMetrics returns how many metrics so many processes with these variables have
-// in CloudWatch: those of the cluster, and those that each process has. A label counts as
-// one.
+// in CloudWatch.
 func cloudWatchMetrics(variables map[string]string, processes int) int {
-	sent, err := cli.SentMetrics(variables)
+	n, err := cli.CountSentMetrics(variables, processes)
 	if err != nil {
 		return 0 // Terraform's own variables are checked, and say what is wrong
-	}
-	n := 0
-	for _, m := range sent {
-		for _, set := range m.Dimensions {
-			if slices.Contains(set, "node") {
-				n += processes
-			} else {
-				n++
-			}
-		}
 	}
 	return n
 }

@@ -28,6 +28,10 @@ type Config struct {
 	// localstack-setup/hello. Empty: none are.
 	Hello string
 
+	// CloudWatchMetrics returns how many metrics so many processes send to CloudWatch, where
+	// each has a price. nil: none.
+	CloudWatchMetrics func(processes int) int
+
 	// Progress is told what happens now. nil: nobody is.
 	Progress func(test, text string)
 }
