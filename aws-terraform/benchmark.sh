@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures the deployment from here: load through the load balancer, and how long two
-# more nodes take from the call to their place in the ring. Results go to a file.
+# more nodes take from the call until all agree on one ring. Results go to files. What it
+# does is geecache env and geecache load; nodes are asked through the API.
 #
 #   ./benchmark.sh [--rate 500] [--duration 30s] [--no-scale]
 set -euo pipefail
@@ -22,19 +23,19 @@ credentials
 prepare
 url=$(output url)
 GEECACHE_API_TOKEN=$(api_token)
-export GEECACHE_API_TOKEN
+export GEECACHE_API_TOKEN GEECACHE_ENV_NAME=$name GEECACHE_ENV_TIMEOUT=10m
 
 say "load: $rate requests a second for $duration, through the load balancer and the internet"
-result=.last-load-$(date -u +%Y%m%dT%H%M%SZ).json
-go run .. load --target "$url" --rate "$rate" --duration "$duration" --dist zipf --keys 3 --key-format 'user:%d' --expect any --json "$result"
+stamp=$(date -u +%Y%m%dT%H%M%SZ)
+geecache env status aws
+geecache load --target "$url" --rate "$rate" --duration "$duration" --dist zipf --keys 3 --key-format 'user:%d' --expect any --json ".last-load-$stamp.json"
 
 if [ -n "$scale" ]; then
   before=$(desired "$name-node")
   say "from $before to $((before + 2)) nodes, and back"
-  set_nodes() { aws ecs update-service --cluster "$name" --service "$name-node" --desired-count "$1" --query service.serviceName --output text >/dev/null; }
-  trap 'set_nodes "$before"' EXIT
-  set_nodes "$((before + 2))"
-  tfdeploy wait -url "$url" -nodes "$((before + 2))" -timeout 10m
+  trap 'geecache env scale aws "$before"' EXIT
+  geecache env scale aws "$((before + 2))" --json >".last-scale-$stamp.json"
+  cat ".last-scale-$stamp.json"
 fi
 
 say "what CloudWatch has"
@@ -46,4 +47,4 @@ for namespace in GeeCache ECS/ContainerInsights; do
   [ "$namespace" = GeeCache ] || key=ClusterName
   echo "metrics in $namespace: $(aws cloudwatch list-metrics --namespace "$namespace" --dimensions "Name=$key,Value=$name" --query 'length(Metrics)' --output text)"
 done
-echo "result: aws-terraform/$result"
+echo "results: aws-terraform/.last-load-$stamp.json and .last-scale-$stamp.json"

@@ -30,6 +30,7 @@ tf() {
 # output NAME: of an output.
 output() { terraform output -raw "$1"; }
 tfdeploy() { go run ./cmd/tfdeploy "$@"; }
+geecache() { go run .. "$@"; }
 
 confirm() {
   [ -z "$yes" ] || return 0

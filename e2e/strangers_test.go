@@ -156,7 +156,7 @@ func scanHTTP(t *testing.T, addr string, words []string) {
 	paths := []string{
 		"/_geecache/scores/Tom", "/_geecache/scores/", "/_geecache/", "/_geecache", "/_geecache/x/y", "/_geecache/scores/..%2f",
 		"/metrics", "/statusz", "/topz", "/topz?n=5&group=scores", "/debug/pprof/", "/debug/pprof/heap", "/debug/vars",
-		"/api?key=Tom", "/api?key=Tom&group=scores", "/api/explain?key=Tom", "/api/batch", "/api/anything", "/", "/favicon.ico",
+		"/api?key=Tom", "/api?key=Tom&group=scores", "/api/explain?key=Tom", "/api/members", "/api/batch", "/api/anything", "/", "/favicon.ico",
 	}
 	for name, authorization := range credentials() {
 		for _, method := range []string{"GET", "HEAD", "POST", "PUT", "DELETE", "PATCH", "OPTIONS"} {

@@ -32,12 +32,12 @@ func (a *awsDriver) Up(ctx context.Context, d Deployment) (*Status, error) {
 	return a.Scale(ctx, d.Name, d.Nodes)
 }
 
-// Scale implements Driver. Where tasks' addresses cannot be reached from here, because they
-// are private, it says so.
+// Scale implements Driver. Where neither tasks can be reached from here nor the API, it says
+// so.
 func (a *awsDriver) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
 	s, err := a.cloud.Scale(ctx, name, nodes)
 	if err != nil && s != nil && s.Reported > 0 && s.Answering == 0 {
-		return s, fmt.Errorf("%w\nthe tasks' addresses are private: run this inside the VPC, or ask the API alone, as aws-terraform/deploy.sh does", err)
+		return s, fmt.Errorf("%w\nno task answers here, and no API server tells of them: does allowed_cidrs admit this machine, and is the API's token right (%s)?", err, apiTokenVariable)
 	}
 	return s, err
 }

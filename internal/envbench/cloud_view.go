@@ -22,6 +22,8 @@ type view struct {
 	api    string // URL of the load balancer
 	image  string
 	mapID  string // of the nodes' service in Cloud Map; empty: there is none
+	remote bool   // processes are asked through the API
+	token  string // that the API asks for then
 
 	before map[string]bool   // IDs of deployments that had failed before
 	want   map[string]string // task definitions by service; nil: those that there are
@@ -114,9 +116,39 @@ func (v *view) look(ctx context.Context) (*Status, error) {
 		}
 		s.Members = append(s.Members, m)
 	}
-	v.prober.all(ctx, s.Members)
+	if err := v.askAll(ctx, s); err != nil {
+		return nil, err
+	}
 	s.wanting = v.wanting(ctx)
 	return s, nil
+}
+
+// askAll asks every process at its own address. In AWS those are private: where none of
+// them answers, what they say to the API servers is asked for, from then on.
+func (v *view) askAll(ctx context.Context, s *Status) error {
+	if !v.remote {
+		v.prober.all(ctx, s.Members)
+		if v.c.emulated || v.api == "" || reached(s.Members) {
+			return nil
+		}
+		token, err := v.c.apiToken(ctx, v.name)
+		if err != nil {
+			return err
+		}
+		v.token = token
+	}
+	for i := range s.Members {
+		if m := &s.Members[i]; m.State == "" {
+			m.State, m.Error = "silent", "no API server tells of it"
+		}
+	}
+	if err := v.prober.throughAPI(ctx, v.api, v.token, s.Members); err != nil {
+		s.Notes = append(s.Notes, "the tasks' addresses are private, and "+err.Error())
+		return nil // it may come up yet
+	}
+	v.remote = true
+	s.Notes = append(s.Notes, noteThroughAPI)
+	return nil
 }
 
 // wanting says what is not as it should be, the members' answers aside.

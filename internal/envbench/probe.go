@@ -123,7 +123,11 @@ func (p *prober) getPlain(ctx context.Context, addr, path string) ([]byte, error
 }
 
 func ask(ctx context.Context, client *http.Client, addr, path string) ([]byte, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+path, nil)
+	return askURL(ctx, client, "http://"+addr+path)
+}
+
+func askURL(ctx context.Context, client *http.Client, url string) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return nil, err
 	}

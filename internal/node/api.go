@@ -89,7 +89,8 @@ func (c APIConfig) Validate() error {
 	return nil
 }
 
-// An API answers /api, /api/batch and /api/explain from a node's groups. It is
+// An API answers /api, /api/batch and /api/explain from a node's groups, and in a process
+// /api/members. It is
 // safe for concurrent use.
 type API struct {
 	node *geecache.Node
@@ -99,6 +100,7 @@ type API struct {
 	self  []string // the node's ID as a header has it
 
 	guard    *guard
+	members  *members // nil: the process has none
 	requests requestLog
 	digests  digests
 	dates    plain.Dater
@@ -147,8 +149,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if a.allow(w, r, http.MethodGet, http.MethodHead) {
 			a.serveExplain(w, r)
 		}
+	case "/api/members":
+		if a.allow(w, r, http.MethodGet, http.MethodHead) {
+			a.serveMembers(w, r)
+		}
 	default:
-		a.refuse(w, r, http.StatusNotFound, geecache.CodeBadRequest, "nothing is here: there are /api?key=K, /api/batch and /api/explain?key=K")
+		a.refuse(w, r, http.StatusNotFound, geecache.CodeBadRequest, "nothing is here: there are /api?key=K, /api/batch, /api/explain?key=K and /api/members")
 	}
 }
 

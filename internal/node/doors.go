@@ -99,7 +99,7 @@ func (p *Process) allowsAPI(r *http.Request) bool {
 		return d.api.Takes(r) || verified(r)
 	case p.cfg.TLS.CA != "":
 		return verified(r)
-	case r.URL.Path == "/api/explain": // it tells the members
+	case r.URL.Path == "/api/explain" || r.URL.Path == "/api/members": // they tell the members
 		return p.node.Authorize(r) == nil
 	}
 	return true

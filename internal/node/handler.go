@@ -112,7 +112,7 @@ func (h handler) directory() string {
 		ops = "/healthz and /readyz"
 	}
 	if h.api != nil {
-		return "nothing is here: there are /api?key=K, /api/batch, /api/explain, " + ops
+		return "nothing is here: there are /api?key=K, /api/batch, /api/explain, /api/members, " + ops
 	}
 	return "nothing is here: there are /_geecache/<group>/<key>, " + ops + "; the API is on another port"
 }

@@ -230,7 +230,7 @@ func (p *Process) build(ctx context.Context, main net.Listener) (err error) {
 		if p.api, err = NewAPI(p.node, cfg.Groups[0], cfg.API); err != nil {
 			return err
 		}
-		p.api.guard, p.api.requests.log = p.guard, p.log
+		p.api.guard, p.api.requests.log, p.api.members = p.guard, p.log, newMembers(p)
 		p.server = p.newServer(onNode)
 	}
 	return nil
@@ -516,6 +516,9 @@ func (p *Process) close() error {
 		}
 	}
 	p.wg.Wait()
+	if p.api != nil {
+		p.api.members.close()
+	}
 	if p.saves != nil {
 		errs = append(errs, p.saves.close())
 	}
