@@ -170,6 +170,7 @@ module "database" {
   name                = var.name
   class               = var.database_class
   multi_az            = var.database_multi_az
+  ca_file             = var.database_ca_file
   subnet_ids          = module.network.private_subnet_ids
   security_group_id   = module.network.database_group_id
   key_arn             = local.key_arn

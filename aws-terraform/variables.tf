@@ -328,6 +328,17 @@ variable "database_class" {
   default     = "db.t4g.micro"
 }
 
+variable "database_ca_file" {
+  description = "File in the image with the authorities of RDS, by which nodes verify the database's certificate. Empty: they do not, and the connection is encrypted all the same."
+  type        = string
+  default     = ""
+
+  validation {
+    condition     = can(regex("^(/[A-Za-z0-9._/-]+)?$", var.database_ca_file))
+    error_message = "database_ca_file: use a path such as /rds.pem."
+  }
+}
+
 variable "database_multi_az" {
   description = "A standby of the database in another zone."
   type        = bool

@@ -4,6 +4,7 @@
 variable "name" { type = string }
 variable "class" { type = string }
 variable "multi_az" { type = bool }
+variable "ca_file" { type = string }
 variable "subnet_ids" { type = list(string) }
 variable "security_group_id" { type = string }
 variable "key_arn" { type = string }
@@ -84,8 +85,8 @@ output "host" { value = aws_db_instance.main.address }
 output "secret_arn" { value = aws_db_instance.main.master_user_secret[0].secret_arn }
 
 output "environment" {
-  description = "What nodes are told; the password comes in PGPASSWORD. The name is not verified, for the image does not hold RDS's authorities."
+  description = "What nodes are told; the password comes in PGPASSWORD. Without ca_file the name is not verified, for the image does not hold RDS's authorities."
   value = {
-    GEECACHE_SOURCE = "postgres://geecache@${aws_db_instance.main.address}:5432/geecache?sslmode=require"
+    GEECACHE_SOURCE = "postgres://geecache@${aws_db_instance.main.address}:5432/geecache?${var.ca_file == "" ? "sslmode=require" : "sslmode=verify-full&sslrootcert=${var.ca_file}"}"
   }
 }
