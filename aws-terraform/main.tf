@@ -134,8 +134,13 @@ module "identity" {
 
   # The execution role reads them before a container starts; the container has no right to.
   secret_arns = {
-    node = concat([module.secrets.cluster_secret_arn], local.database ? [module.database[0].secret_arn] : [])
-    api  = [module.secrets.cluster_secret_arn, module.secrets.api_token_arn]
+    node = concat(
+      [module.secrets.cluster_secret_arn],
+      local.database ? [module.database[0].secret_arn] : [],
+      # A key after the ARN is not the policy's.
+      [for arn in values(var.node_secrets) : join(":", slice(split(":", arn), 0, 7))],
+    )
+    api = [module.secrets.cluster_secret_arn, module.secrets.api_token_arn]
   }
 }
 
@@ -231,6 +236,7 @@ module "nodes" {
   secrets = merge(
     { GEECACHE_SECRET = module.secrets.cluster_secret_arn },
     local.database && var.source_url == "" ? { PGPASSWORD = "${module.database[0].secret_arn}:password::" } : {},
+    var.node_secrets,
   )
 }
 

@@ -129,6 +129,17 @@ variable "environment" {
   default     = {}
 }
 
+variable "node_secrets" {
+  description = "Further variables of the cache nodes whose values are secrets: by name, the ARN of a secret in Secrets Manager, with :KEY:: after it for one of its keys. GEECACHE_SOURCE takes a URL with a password."
+  type        = map(string)
+  default     = {}
+
+  validation {
+    condition     = alltrue([for arn in values(var.node_secrets) : can(regex("^arn:[^:]+:secretsmanager:[^:]+:[0-9]+:secret:[^:]+(:[^:]*:[^:]*:[^:]*)?$", arn))])
+    error_message = "node_secrets: use ARNs such as arn:aws:secretsmanager:us-west-2:123456789012:secret:source-url-AbCdEf."
+  }
+}
+
 variable "source_url" {
   description = "URL of what misses are loaded from (geecache node --source). Empty: the database of this deployment, or else the demonstration database in each node."
   type        = string

@@ -38,6 +38,7 @@ The exit status is 0 if all processes ended well when they were told to.`
 const clusterExample = `  geecache cluster
   geecache cluster --nodes 5 --source 'slowdb:users.db?latency=200ms'
   geecache cluster --source 'postgres://app@db/app' --query 'select score from scores where name = $1'
+  geecache cluster --snapshot file:///tmp/geecache
   geecache cluster --json --log-level warn
   geecache cluster add
   geecache cluster kill 2`
@@ -53,6 +54,7 @@ const (
 // clusterFlags are the flags of `geecache cluster`.
 type clusterFlags struct {
 	cacheFlags
+	snapshotFlags
 	nodes, port, api int
 	json             bool
 }
@@ -79,7 +81,8 @@ func newClusterCommand() *cobra.Command {
 	flags.IntVar(&f.port, "port", defaultPort, "port of the first node; the others follow it. 0: free ones")
 	flags.IntVar(&f.api, "api", defaultAPIPort, "port of the API server; 0: a free one")
 	flags.BoolVar(&f.json, "json", false, "when all are ready, print addresses and process IDs as one line of JSON")
-	f.register(flags)
+	f.cacheFlags.register(flags)
+	f.snapshotFlags.register(flags)
 	completeChoices(cmd, "log-format", "text", "json")
 	completeChoices(cmd, "log-level", "debug", "info", "warn", "error")
 	cmd.AddCommand(newChangeCommands()...)
@@ -102,6 +105,9 @@ func (f *clusterFlags) check() error {
 		return err
 	}
 	cfg := f.config(nil)
+	if err := f.setSnapshot(&cfg); err != nil {
+		return err
+	}
 	if err := cfg.Validate(); err != nil {
 		return &usageError{err}
 	}
@@ -131,24 +137,27 @@ func (f *clusterFlags) addresses() ([]string, error) {
 	return addrs, nil
 }
 
-// nodeArgs returns the flags that every process gets: those that were given.
-// The source travels in the environment: its URL may hold a password.
-func (f *clusterFlags) nodeArgs(flags *pflag.FlagSet) []string {
-	own := pflag.NewFlagSet("", pflag.ContinueOnError)
+// processArgs returns the flags that every process gets, and those that nodes get
+// alone: those that were given. The source travels in the environment: its URL may hold
+// a password.
+func (f *clusterFlags) processArgs(flags *pflag.FlagSet) (common, nodes []string) {
+	own, ofNodes := pflag.NewFlagSet("", pflag.ContinueOnError), pflag.NewFlagSet("", pflag.ContinueOnError)
 	new(cacheFlags).register(own)
-	var args []string
+	new(snapshotFlags).register(ofNodes)
 	flags.Visit(func(flag *pflag.Flag) {
 		switch {
+		case ofNodes.Lookup(flag.Name) != nil:
+			nodes = append(nodes, "--"+flag.Name+"="+flag.Value.String())
 		case own.Lookup(flag.Name) == nil || flag.Name == "source" || flag.Name == "query" || flag.Name == "memory-limit":
 		case flag.Name == "group":
 			for _, g := range f.groups {
-				args = append(args, "--group="+g)
+				common = append(common, "--group="+g)
 			}
 		default:
-			args = append(args, "--"+flag.Name+"="+flag.Value.String())
+			common = append(common, "--"+flag.Name+"="+flag.Value.String())
 		}
 	})
-	return args
+	return common, nodes
 }
 
 func (f *clusterFlags) run(cmd *cobra.Command) error {
@@ -170,7 +179,8 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 
 	s := newSupervisor(exe, cmd.ErrOrStderr(), f.logFormat.value == "text")
 	s.secure = f.tls.Given()
-	l := &localCluster{clusterFlags: f, supervisor: s, common: f.nodeArgs(cmd.Flags())}
+	l := &localCluster{clusterFlags: f, supervisor: s}
+	l.common, l.ofNodes = f.processArgs(cmd.Flags())
 	if l.ask, err = l.client(); err != nil {
 		return err
 	}

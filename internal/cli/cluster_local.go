@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,7 +18,8 @@ import (
 type localCluster struct {
 	*clusterFlags
 	*supervisor
-	common, env []string // flags and variables of each process
+	common, env []string // flags of each process, and variables of each node
+	ofNodes     []string // flags of each node
 	ask         *client  // for its state; of no process until peer names one
 	apiAddr     string
 	changes     bool // others may have nodes come and go
@@ -103,7 +105,7 @@ func (l *localCluster) startNode(addr string) (*child, error) {
 	}
 	_, port, _ := net.SplitHostPort(addr)
 	return l.start(process{number: number, name: "node-" + port, addr: addr, gossip: gossip}, l.env,
-		append([]string{"node", "--listen=" + addr, "--registry=" + l.registry(gossip)}, l.common...))
+		slices.Concat([]string{"node", "--listen=" + addr, "--registry=" + l.registry(gossip)}, l.common, l.ofNodes))
 }
 
 // registry returns the flag of a process that gossips at an address. It asks all

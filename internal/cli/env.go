@@ -14,8 +14,11 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/geecache/geecache/internal/envbench"
+	"github.com/geecache/geecache/internal/envfile"
+	"github.com/geecache/geecache/internal/words"
 )
 
 const envLong = `env deploys one and the same cluster in an environment, and asks every node whether
@@ -26,10 +29,13 @@ it answers and who is on its ring: it takes no environment's count at its word.
   emulator   an emulator of AWS, MiniStack or LocalStack: see localstack-setup/
   aws        AWS itself, on what Terraform has made: see aws-terraform/
 
+One file can describe the deployment in all of them: see geecache env render --help.
+
 Each command may be repeated: the second time it changes nothing.`
 
 const envExample = `  geecache env up local
   geecache env up emulator --image geecache:latest
+  geecache env up docker -f geecache.yaml
   geecache env scale emulator 5
   geecache env status emulator --json
   geecache env logs emulator
@@ -46,20 +52,25 @@ func newEnvCommand() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newEnvUpCommand(), newEnvScaleCommand(), newEnvStatusCommand(), newEnvCheckCommand(), newEnvLogsCommand(), newEnvDownCommand(), newEnvBenchCommand(), newEnvCostCommand(), newEnvCompareCommand(), newEnvReportCommand())
+	cmd.AddCommand(newEnvRenderCommand())
 	return cmd
 }
 
 // envFlags are the flags of all commands below `geecache env`.
 type envFlags struct {
 	name    string
+	file    string
 	options envbench.Options
 	json    bool
+
+	description *envfile.File // what the file says; nil: there is none
 }
 
 // register adds the flags. changes says that the command waits for nodes.
 func (f *envFlags) register(cmd *cobra.Command, changes bool) {
 	flags := cmd.Flags()
 	flags.SortFlags = false
+	flags.StringVarP(&f.file, "file", "f", "", "a "+envfile.DefaultName+" that describes the deployment; flags win over it")
 	flags.StringVar(&f.name, "name", envbench.DefaultName, "the cluster's ID, which begins the names of all that is made for it")
 	flags.StringVar(&f.options.Endpoint, "endpoint", "", "where the emulator of AWS answers (default AWS_ENDPOINT_URL, or "+envbench.DefaultEndpoint+")")
 	flags.StringVar(&f.options.Region, "region", "", "AWS's region (default AWS_REGION; for an emulator us-east-1)")
@@ -81,7 +92,7 @@ func envArgs(n int, what string) cobra.PositionalArgs {
 			return usagef("%s needs an environment: %s", cmd.Name(), strings.Join(envbench.Environments(), ", "))
 		}
 		if !slices.Contains(envbench.Environments(), args[0]) {
-			return usagef("%w%s", envbench.UnknownEnvironment(args[0]), didYouMean(args[0], envbench.Environments(), ""))
+			return usagef("%w%s", envbench.UnknownEnvironment(args[0]), words.DidYouMean(args[0], envbench.Environments(), ""))
 		}
 		if len(args) != n+1 {
 			return usagef("%s takes an environment%s", cmd.Name(), what)
@@ -95,6 +106,9 @@ func (f *envFlags) open(cmd *cobra.Command, environment string) (context.Context
 	if _, err := setFromEnv(cmd.Flags(), envVariables(os.Environ())); err != nil {
 		return nil, nil, nil, err
 	}
+	if err := f.fromFile(cmd.Flags(), environment); err != nil {
+		return nil, nil, nil, err
+	}
 	if f.options.StartWithin < 0 {
 		return nil, nil, nil, usagef("--timeout is %v: use a positive duration such as 2m", f.options.StartWithin)
 	}
@@ -105,6 +119,24 @@ func (f *envFlags) open(cmd *cobra.Command, environment string) (context.Context
 	}
 	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 	return ctx, cancel, d, nil
+}
+
+// fromFile takes from the file what neither a flag nor a variable has said.
+func (f *envFlags) fromFile(flags *pflag.FlagSet, environment string) (err error) {
+	if f.file == "" {
+		return nil
+	}
+	if f.description, err = readEnvFile(f.file); err != nil {
+		return err
+	}
+	for _, said := range f.description.Flags(environment) {
+		if flag := flags.Lookup(said.Name); flag != nil && !flag.Changed {
+			if err := flags.Set(said.Name, said.Value); err != nil {
+				return fmt.Errorf("%s: --%s: %w", f.file, said.Name, err)
+			}
+		}
+	}
+	return nil
 }
 
 // envVariables returns the variables that stand for flags of these commands:

@@ -63,7 +63,7 @@ func newEnvBenchCommand() *cobra.Command {
 					return usagef("--only: there is no test %q: there are %s", id, strings.Join(judge.IDs(), ", "))
 				}
 			}
-			f.deployment.Name, f.deployment.CacheBytes = f.name, max(int64(f.cacheBytes), 0)
+			f.complete(args[0])
 			c.Environment, c.Options, c.Deployment, c.Progress = args[0], f.options, f.deployment, benchProgress(cmd.ErrOrStderr())
 			r, err := judge.Run(ctx, driver, c)
 			if r == nil {

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"maps"
+
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -17,7 +19,9 @@ what that variable of this process holds, and --secret GEECACHE_SECRET=file:PATH
 what is in the file. Without the latter, up makes a secret where nodes can be
 reached by others.
 
-Each flag has an environment variable: GEECACHE_ENV_ and its name in capitals.
+Each flag has an environment variable: GEECACHE_ENV_ and its name in capitals. With
+--file geecache.yaml, what neither says is taken from there: geecache env render
+--help says what such a file holds.
 
 The exit status is 0 if all nodes agree, and 1 if not within --timeout: then the
 last lines that a node which failed has logged are shown.`
@@ -43,7 +47,7 @@ func newEnvUpCommand() *cobra.Command {
 				return err
 			}
 			defer cancel()
-			f.deployment.Name, f.deployment.CacheBytes = f.name, max(int64(f.cacheBytes), 0)
+			f.complete(args[0])
 			if err := f.deployment.Validate(); err != nil {
 				return &usageError{err}
 			}
@@ -58,6 +62,24 @@ func newEnvUpCommand() *cobra.Command {
 	f.registerDeployment(cmd.Flags())
 	f.registerJSON(cmd)
 	return cmd
+}
+
+// complete puts together what the flags and the file say, once open has read both.
+func (f *envUpFlags) complete(environment string) {
+	d := &f.deployment
+	d.Name, d.CacheBytes = f.name, max(int64(f.cacheBytes), 0)
+	if f.description == nil {
+		return
+	}
+	said := f.description.Deployment(environment)
+	maps.Copy(said.Variables, d.Variables)
+	for name := range said.Secrets { // a variable of that name on the command line wins, too
+		if _, plain := d.Variables[name]; plain {
+			delete(said.Secrets, name)
+		}
+	}
+	maps.Copy(said.Secrets, d.Secrets)
+	d.Variables, d.Secrets = said.Variables, said.Secrets
 }
 
 func (f *envUpFlags) registerDeployment(flags *pflag.FlagSet) {

@@ -213,6 +213,7 @@ func (f *nodeFlags) logger(flags *pflag.FlagSet, w io.Writer) *slog.Logger {
 // nodeFlags are the flags of `geecache node`.
 type nodeFlags struct {
 	cacheFlags
+	snapshotFlags
 	port                int
 	listen, apiListen   listenValue
 	advertise, id, zone string
@@ -227,8 +228,21 @@ type nodeFlags struct {
 	adminTokenFile      string
 	emf                 bool
 	emfEvery            time.Duration
-	snapshot            node.SnapshotConfig
-	snapshotBytes       bytesValue
+}
+
+// snapshotFlags say where and when nodes save what they use most.
+type snapshotFlags struct {
+	snapshot      node.SnapshotConfig
+	snapshotBytes bytesValue
+}
+
+func (f *snapshotFlags) register(flags *pflag.FlagSet) {
+	f.snapshotBytes = node.DefaultSnapshotBytes
+	flags.StringVar(&f.snapshot.URL, "snapshot", "", "where what is used most is saved, at the end and now and then, and loaded from at the start: "+strings.Join(node.SnapshotExamples(), ", "))
+	flags.Var(&f.snapshotBytes, "snapshot-bytes", "how much of it to save")
+	flags.DurationVar(&f.snapshot.Interval, "snapshot-interval", node.DefaultSnapshotInterval, "how often it is saved while the node runs")
+	flags.DurationVar(&f.snapshot.LoadTime, "snapshot-load-time", node.DefaultSnapshotLoadTime, "how long to load at the start; 0: nothing is loaded")
+	flags.DurationVar(&f.snapshot.MaxAge, "snapshot-max-age", node.DefaultSnapshotMaxAge, "older snapshots are not loaded, and are deleted: how old a value without a TTL may come back")
 }
 
 // forRegistries reports whether a variable stands for no flag, and has a meaning.
@@ -291,12 +305,7 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 	flags.BoolVar(&f.emf, "emf", false, "write metrics to the standard output as CloudWatch's embedded metric format, for a log driver to bring there")
 	flags.DurationVar(&f.emfEvery, "emf-interval", node.DefaultExportInterval, "how often; the last ones at the end")
 	f.cacheFlags.register(flags)
-	f.snapshotBytes = node.DefaultSnapshotBytes
-	flags.StringVar(&f.snapshot.URL, "snapshot", "", "where what is used most is saved, at the end and now and then, and loaded from at the start: "+strings.Join(node.SnapshotExamples(), ", "))
-	flags.Var(&f.snapshotBytes, "snapshot-bytes", "how much of it to save")
-	flags.DurationVar(&f.snapshot.Interval, "snapshot-interval", node.DefaultSnapshotInterval, "how often it is saved while the node runs")
-	flags.DurationVar(&f.snapshot.LoadTime, "snapshot-load-time", node.DefaultSnapshotLoadTime, "how long to load at the start; 0: nothing is loaded")
-	flags.DurationVar(&f.snapshot.MaxAge, "snapshot-max-age", node.DefaultSnapshotMaxAge, "older snapshots are not loaded, and are deleted: how old a value without a TTL may come back")
+	f.snapshotFlags.register(flags)
 	completeChoices(cmd, "role", f.role.choices...)
 	completeChoices(cmd, "protocol", f.protocol.choices...)
 	completeChoices(cmd, "cloudwatch-dimensions", f.cloudwatchDimensions.choices...)
@@ -305,9 +314,9 @@ func (f *nodeFlags) register(cmd *cobra.Command) {
 }
 
 // completeChoices lets shells complete a flag's words.
-func completeChoices(cmd *cobra.Command, flag string, words ...string) {
+func completeChoices(cmd *cobra.Command, flag string, choices ...string) {
 	// It fails only for a flag that there is not; a test runs it.
-	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(words, cobra.ShellCompDirectiveNoFileComp))
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(choices, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // nodeConfig puts the flags into a configuration and checks it.
@@ -354,7 +363,7 @@ func (f *nodeFlags) nodeConfig(log *slog.Logger) (node.Config, error) {
 }
 
 // setSnapshot puts the flags of snapshots into a configuration.
-func (f *nodeFlags) setSnapshot(cfg *node.Config) error {
+func (f *snapshotFlags) setSnapshot(cfg *node.Config) error {
 	for _, d := range []struct {
 		flag  string
 		value time.Duration

@@ -14,6 +14,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/geecache/geecache/internal/words"
 )
 
 const rootLong = `GeeCache is a distributed read-through cache: each key is owned by one node, and
@@ -110,7 +112,7 @@ func unknownCommand(cmd *cobra.Command, args []string) error {
 	for _, c := range cmd.Commands() {
 		names = append(names, c.Name())
 	}
-	return usagef("unknown command %q%s", args[0], didYouMean(args[0], names, ""))
+	return usagef("unknown command %q%s", args[0], words.DidYouMean(args[0], names, ""))
 }
 
 // noArgs refuses arguments of a command that has only flags.
@@ -129,7 +131,7 @@ func flagError(cmd *cobra.Command, err error) error {
 		var names []string
 		cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
 		name := unknown.GetSpecifiedName()
-		return usagef("unknown flag --%s%s", name, didYouMean(name, names, "--"))
+		return usagef("unknown flag --%s%s", name, words.DidYouMean(name, names, "--"))
 	}
 	var invalid *pflag.InvalidValueError
 	if errors.As(err, &invalid) {
@@ -152,47 +154,6 @@ func remedy(f *pflag.Flag, err error) error {
 		return errors.New("use a duration such as 500ms, 10s or 5m")
 	}
 	return err
-}
-
-// didYouMean returns a question about the name that looks most like what was
-// written, or nothing.
-func didYouMean(wrote string, names []string, prefix string) string {
-	best, least := "", len(wrote)/3+2 // more changes than this make another word
-	for _, name := range names {
-		d := distance(wrote, name)
-		if strings.HasPrefix(name, wrote) && len(wrote) > 1 {
-			d = 0
-		}
-		if d < least {
-			best, least = name, d
-		}
-	}
-	if best == "" {
-		return ""
-	}
-	return fmt.Sprintf(": did you mean %s%s?", prefix, best)
-}
-
-// distance returns how many letters must be changed, added or taken away to
-// make b of a.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // briefPorts are those of the nodes of the form without a command: three on one machine.

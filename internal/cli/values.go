@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"net"
 	"slices"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/geecache/geecache/geecache"
 	"github.com/geecache/geecache/internal/node"
+	"github.com/geecache/geecache/internal/words"
 )
 
 // bytesValue is a flag that holds a number of bytes, such as 64MiB.
@@ -22,32 +22,8 @@ type bytesValue int64
 // notGiven is a bytesValue that has a default of its own.
 const notGiven bytesValue = -1
 
-var byteUnits = []struct {
-	name  string
-	bytes int64
-}{
-	{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10},
-	{"GB", 1e9}, {"MB", 1e6}, {"KB", 1e3}, {"B", 1},
-}
-
-// parseBytes reads a number of bytes with its unit; none means bytes.
-func parseBytes(s string) (int64, error) {
-	number, unit := strings.TrimSpace(s), int64(1)
-	for _, u := range byteUnits {
-		if n := len(number) - len(u.name); n > 0 && strings.EqualFold(number[n:], u.name) {
-			number, unit = strings.TrimSpace(number[:n]), u.bytes
-			break
-		}
-	}
-	f, err := strconv.ParseFloat(number, 64)
-	if err != nil || !(f >= 0) || f*float64(unit) > math.MaxInt64/2 {
-		return 0, errors.New("use a size such as 64MiB, 1.5GiB or 500000")
-	}
-	return int64(f * float64(unit)), nil
-}
-
 func (v *bytesValue) Set(s string) error {
-	n, err := parseBytes(s)
+	n, err := words.Bytes(s)
 	*v = bytesValue(n)
 	return err
 }
@@ -55,12 +31,7 @@ func (v *bytesValue) Set(s string) error {
 func (v *bytesValue) Type() string { return "size" }
 
 func (v *bytesValue) String() string {
-	for _, u := range byteUnits[:3] {
-		if n := int64(*v); n >= u.bytes && n%u.bytes == 0 {
-			return strconv.FormatInt(n/u.bytes, 10) + u.name
-		}
-	}
-	return strconv.FormatInt(int64(*v), 10)
+	return words.FormatBytes(int64(*v))
 }
 
 // peersValue is a flag that holds peers, comma separated and repeatable.
@@ -174,7 +145,9 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 			env[name] = value
 		}
 	}
-	delete(env, secretEnv)
+	if flags.Lookup("secret") == nil { // that of env up has another meaning
+		delete(env, secretEnv)
+	}
 	delete(env, apiTokenEnv)
 	var names []string
 	flags.VisitAll(func(f *pflag.Flag) {
@@ -195,7 +168,7 @@ func setFromEnv(flags *pflag.FlagSet, environ []string) (unknown []string, err e
 		}
 	})
 	for name := range env {
-		unknown = append(unknown, name+didYouMean(name, names, ""))
+		unknown = append(unknown, name+words.DidYouMean(name, names, ""))
 	}
 	slices.Sort(unknown)
 	return unknown, err
