@@ -58,7 +58,7 @@ func cost(_ context.Context, s *session, t *result.Test) error {
 // shape is what aws-terraform makes for the deployment.
 func (s *session) shape() prices.Shape {
 	shape := prices.Standard()
-	shape.Name, shape.Nodes = s.Deployment.Name, s.Deployment.Nodes
+	shape.Nodes = s.Deployment.Nodes
 	if s.CloudWatchMetrics != nil {
 		shape.Metrics = s.CloudWatchMetrics(shape.Nodes + shape.APIs)
 	}

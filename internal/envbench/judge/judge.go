@@ -72,7 +72,8 @@ func Title(id string) string {
 type session struct {
 	Config
 	driver envbench.Driver
-	now    string // ID of the test that runs
+	open   func(environment string, o envbench.Options) (envbench.Driver, error) // another one
+	now    string                                                                // ID of the test that runs
 }
 
 // tell tells what happens now.
@@ -132,7 +133,7 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 			}
 		}
 	}
-	s := &session{Config: c, driver: d}
+	s := &session{Config: c, driver: d, open: envbench.New}
 	f := &result.File{
 		Format: result.Format, Environment: c.Environment, Begun: time.Now().UTC().Truncate(time.Second), Machine: machine.This(),
 		Versions: map[string]string{}, Deployment: result.Deployment{

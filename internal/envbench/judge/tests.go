@@ -3,5 +3,5 @@ package judge
 // tests returns the judge's tests in the order in which they are run, each in a file of
 // its own name.
 func tests() []test {
-	return []test{deployTest(), countsTest(), costTest()}
+	return []test{deployTest(), countsTest(), costTest(), setupTest()}
 }
