@@ -72,7 +72,7 @@ var (
 		{"internal/node", append([]string{"internal/registries", "peergrpc", "metrics", "metrics/*", "registry", "registry/*", "snapshot", "snapshot/*", "source", "source/*", "internal/web", "internal/listen", "internal/memory", "internal/trust", "internal/plain"}, core...), []string{anything}},
 		{"internal/machine", nil, nil},
 		{"internal/stat", nil, nil},
-		{"internal/figures", []string{"internal/prices"}, []string{anything}},
+		{"internal/figures", []string{"internal/prices", "internal/stat"}, []string{anything}},
 		{"internal/plot", nil, nil},
 		{"internal/envbench/result", []string{"internal/machine", "internal/stat"}, nil},
 		{"internal/envbench/judge", append([]string{"internal/envbench", "internal/envbench/result", "internal/loadgen", "internal/awsapi", "internal/machine", "internal/stat", "internal/prices", "internal/registries", "registry", "registry/*", "metrics"}, core...), []string{anything}},

@@ -19,7 +19,7 @@ const (
 )
 
 var (
-	figure  = regexp.MustCompile(`(?:USD |\$)` + digits + `|` + number + `(?:` + joint + number + `)*[\s-]?` + units)
+	figure  = longest(regexp.MustCompile(`(?:USD |\$)` + digits + `|` + number + `(?:` + joint + number + `)*[\s-]?` + units))
 	bare    = regexp.MustCompile(digits)
 	unit    = regexp.MustCompile(`(?:^|[^\w])(` + units + `)(?:$|[^\w])`)
 	fence   = regexp.MustCompile("^ *```")
@@ -28,6 +28,12 @@ var (
 	comment = regexp.MustCompile(`(?:^|\s)(?:#|//) .*`)
 	split   = regexp.MustCompile(`^[|:\s-]+$`)
 )
+
+// longest makes an expression match as much as it can: "minutes" and not "min".
+func longest(re *regexp.Regexp) *regexp.Regexp {
+	re.Longest()
+	return re
+}
 
 // filler stands where code was, so that places stay as they are.
 const filler = '\x01'

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"math"
@@ -161,48 +162,66 @@ func (w *writer) latencies() {
 // mostItems is how many items of costs have colours of their own.
 const mostItems = 7
 
-// costs draws what an hour costs, item by item.
+// A priced is a row of the chart of costs.
+type priced struct {
+	name   string
+	column column
+	prefix string // of its series
+}
+
+// costs draws what an hour costs, item by item: where it ran, and where AWS did not run, as
+// it would be there.
 func (w *writer) costs() {
-	most := make(map[string]float64)
+	var all []priced
 	for _, c := range w.columns {
-		t := c.file.Test("cost")
-		if state(t) != "" {
-			continue
+		if c.series("cost", "total") != nil {
+			all = append(all, priced{c.name, c, ""})
 		}
-		for i := range t.Series {
-			if name, ok := strings.CutPrefix(t.Series[i].Name, "item/"); ok && t.Series[i].Median() > 0 {
-				most[name] = max(most[name], t.Series[i].Median())
+	}
+	if _, ok := w.aws(); !ok {
+		for _, c := range w.columns {
+			if c.series("cost", "aws/total") != nil {
+				all = append(all, priced{"AWS, reckoned for the deployment of " + c.name, c, "aws/"})
+				break
 			}
 		}
 	}
-	items := slices.SortedFunc(maps.Keys(most), func(a, b string) int {
-		switch {
-		case most[a] > most[b]:
-			return -1
-		case most[a] < most[b]:
-			return 1
+	most := make(map[string]float64)
+	for _, p := range all {
+		for name, dollars := range p.items() {
+			most[name] = max(most[name], dollars)
 		}
-		return strings.Compare(a, b)
+	}
+	items := slices.SortedFunc(maps.Keys(most), func(a, b string) int {
+		return cmp.Or(cmp.Compare(most[b], most[a]), strings.Compare(a, b))
 	})
 	parts := slices.Clone(items[:min(len(items), mostItems)])
 	if len(items) > mostItems {
 		parts = append(parts, "all other items")
 	}
 	chart := plot.Rows{Title: "Cost of the deployment, by items", X: "USD an hour, from the price table; prices have no interval", Parts: parts}
-	for _, c := range w.columns {
-		total := c.series("cost", "total")
-		if total == nil {
-			continue
-		}
-		row := plot.Row{Name: c.name, Values: make([]float64, len(parts)), Low: math.NaN(), High: math.NaN(), Text: number(total.Median()) + " USD/hour"}
+	for _, p := range all {
+		row := plot.Row{Name: p.name, Values: make([]float64, len(parts)), Low: math.NaN(), High: math.NaN()}
+		row.Text = number(p.column.series("cost", p.prefix+"total").Median()) + " USD/hour"
+		found := p.items()
 		for i, item := range items {
-			if s := c.series("cost", "item/"+item); s != nil {
-				row.Values[min(i, mostItems)] += s.Median()
-			}
+			row.Values[min(i, mostItems)] += found[item]
 		}
 		chart.Rows = append(chart.Rows, row)
 	}
 	if len(items) > 0 {
 		w.keep(costChart, chart)
 	}
+}
+
+// items returns what an hour of each item costs, without what costs nothing.
+func (p priced) items() map[string]float64 {
+	found := make(map[string]float64)
+	for i := range p.column.file.Test("cost").Series {
+		s := &p.column.file.Test("cost").Series[i]
+		if name, ok := strings.CutPrefix(s.Name, p.prefix+"item/"); ok && s.Median() > 0 {
+			found[name] = s.Median()
+		}
+	}
+	return found
 }

@@ -27,7 +27,7 @@ func (w *writer) document() {
 	w.chapter("Tests in detail", w.tests)
 	w.chapter("Which environment for what", w.strategy)
 	w.chapter("Life cycle", w.lifeCycle)
-	w.chapter("Cost, benefit, and the value of time", w.costs2)
+	w.chapter("Cost, benefit, and the value of time", w.costBenefit)
 	w.chapter("Limitations of each environment", w.limitations)
 	w.chapter("Where the figures of 2025 do not hold", w.refuted)
 	w.chapter("Conclusions", w.conclusions)

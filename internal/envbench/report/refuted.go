@@ -9,7 +9,7 @@ import (
 // refuted writes where the figures of 2025 do not hold, and why. What can be reckoned is
 // reckoned from the published figures themselves.
 func (w *writer) refuted() {
-	_, hour := smallest(publishedTasks - 1)
+	hour := smallest(publishedTasks - 1)
 	lookups := publishedLookups()
 	p := func(format string, args ...any) string { return w.from(The2025, fmt.Sprintf(format, args...)) }
 	w.printf("Some of these figures contradict each other, some were not measured, and some do not count what they are named for.\n\n")
@@ -32,8 +32,8 @@ func (w *writer) refuted() {
 		p("**63 metrics** of Container Insights: the report names 12, which are those of ECS for any container. None says a hit, a miss or a load. %s",
 			w.metricsHere()),
 		w.from(The2025, fmt.Sprintf("**%.2f USD an hour** has no items.", publishedDollars)) + " " +
-			w.from(ThePrices, fmt.Sprintf("By the price table, %d tasks of the smallest size with public addresses and a load balancer are %s USD an hour before traffic; "+
-				"what the rest was for cannot be told.", publishedTasks, number(hour))),
+			w.from(ThePrices, fmt.Sprintf("By the price table, %d of the smallest tasks with public addresses, a load balancer and no metrics are %s USD an hour before traffic. "+
+				"What the figure is made of cannot be told.", publishedTasks, number(hour))),
 		p("**Savings of 25 minutes** over 10 iterations are reckoned from first deployments. What is repeated is a redeployment after a change, which is another test (redeploy)."),
 		p("**Total lines, pages, \"all metrics from actual benchmark runs\"**: see the estimates above."),
 	})

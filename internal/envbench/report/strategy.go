@@ -155,29 +155,39 @@ func (w *writer) lifeCycle() {
 		"has the guide, [METRICS_SETUP.md](METRICS_SETUP.md) what to watch.\n")
 }
 
-// smallest reckons what an hour of the smallest cluster costs in AWS, before traffic.
-func smallest(nodes int) (items []string, total float64) {
+// smallest returns what an hour of a cluster of so many nodes costs in AWS at least, before
+// traffic: by aws-terraform, without a private network, alarms and metrics.
+func smallest(nodes int) float64 {
 	t, err := prices.In("us-west-2")
 	if err != nil {
 		panic(err) // the table's own region
 	}
-	tasks := float64(nodes + 1)
-	fargate := tasks * (0.25*t.Of(prices.FargateCPU) + 0.5*t.Of(prices.FargateMemory))
-	address := (tasks + 2) * t.Of(prices.PublicIPv4)
-	balancer := t.Of(prices.BalancerHour)
-	items = []string{
-		fmt.Sprintf("%d Fargate tasks of 0.25 vCPU and 0.5 GB %s USD", nodes+1, number(fargate)),
-		fmt.Sprintf("%d public IPv4 addresses %s USD", nodes+3, number(address)),
-		fmt.Sprintf("a load balancer %s USD", number(balancer)),
-	}
-	return items, fargate + address + balancer
+	shape := prices.Standard()
+	shape.Nodes, shape.Egress, shape.Insights, shape.Alarms = nodes, prices.Public, false, false
+	return prices.Sum(t.Lines(shape.Configuration()))
 }
 
-// costs2 writes the report's five scenarios and its reckoning of time.
-func (w *writer) costs2() {
-	items, hour := smallest(3)
-	w.printf("### Five durations\n\nThe report's scenarios (section %s). \"AWS, reckoned\" is the smallest cluster of GeeCache from the price table of %s: %s; %s USD an hour\n"+
-		"before traffic, logs and metrics.\n\n", w.from(The2025, "6.1"), w.from(ThePrices, prices.Date), w.from(ThePrices, strings.Join(items, ", ")), w.from(ThePrices, number(hour)))
+// inAWS returns what an hour of the deployment costs in AWS, or would: as the results of
+// AWS say, or those of another environment, or else the least of the price table.
+func (w *writer) inAWS() (dollars float64, source Source, words string) {
+	if c, ok := w.aws(); ok {
+		if s := c.series("cost", "total"); s != nil {
+			return s.Median(), c.source, "the deployment that was measured in AWS"
+		}
+	}
+	for _, c := range w.columns {
+		if s := c.series("cost", "aws/total"); s != nil {
+			return s.Median(), c.source, "the deployment that was measured in " + c.name + ", if aws-terraform made it with no variables given"
+		}
+	}
+	return smallest(3), ThePrices, "the least with which aws-terraform can make three nodes and an API server"
+}
+
+// costBenefit writes the report's five scenarios and its reckoning of time.
+func (w *writer) costBenefit() {
+	hour, source, words := w.inAWS()
+	w.printf("### Five durations\n\nThe report's scenarios (section %s). \"AWS, reckoned\" is from the price table of %s: %s, %s USD an hour, before traffic.\n"+
+		"`geecache env cost` reckons others.\n\n", w.from(The2025, "6.1"), w.from(ThePrices, prices.Date), words, w.from(source, number(hour)))
 	cells := []string{"Duration"}
 	for _, c := range w.columns {
 		cells = append(cells, c.name)
@@ -194,7 +204,7 @@ func (w *writer) costs2() {
 			}
 			cells = append(cells, cell)
 		}
-		w.row(append(cells, w.from(ThePrices, number(hour*d.hours)+" USD"), w.from(The2025, "0 USD"), w.from(The2025, d.cost))...)
+		w.row(append(cells, w.from(source, number(hour*d.hours)+" USD"), w.from(The2025, "0 USD"), w.from(The2025, d.cost))...)
 	}
 	const iterations = 10
 	w.printf("\n### The value of time\n\nThe report's scenario (section %s): a bug that takes %s redeployments.\n\n", w.from(The2025, "6.2"), w.from(The2025, fmt.Sprint(iterations)))
