@@ -31,11 +31,22 @@ type Rebuilder interface {
 
 // A Killer ends a process without a word, as a machine does that fails.
 type Killer interface {
-	// Kill ends a member of a deployment, and returns when that had been asked for.
+	// Kill ends a member of a deployment, and returns when it was asked to.
 	Kill(ctx context.Context, name string, m Member) (time.Time, error)
 
 	// Replaces reports whether the environment starts another process for one that died.
 	Replaces() bool
+}
+
+// A Breaker plants a node that cannot work, as a mistake in its configuration makes one: it
+// runs, and listens where nobody reaches it.
+type Breaker interface {
+	// Break breaks a deployment, returns once the environment counts what is broken as it
+	// does for good, and says what was done.
+	Break(ctx context.Context, d Deployment) (string, error)
+
+	// Mend undoes what Break has done, as far as Up does not.
+	Mend(ctx context.Context, d Deployment) error
 }
 
 // A LogSeeker looks for what processes have logged, where the environment keeps it.

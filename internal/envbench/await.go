@@ -86,7 +86,8 @@ func (w *stopwatch) follow(s *Status) {
 }
 
 // awaitAgreement looks until all desired nodes answer and agree, and returns what it saw
-// last. look returns what is there, with all members asked. w may be in any stage.
+// last. look returns what is there, with all members asked. The stage in which w is then goes
+// on.
 func (o Options) awaitAgreement(ctx context.Context, w *stopwatch, look func(context.Context) (*Status, error)) (*Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.StartWithin)
 	defer cancel()
@@ -104,7 +105,6 @@ func (o Options) awaitAgreement(ctx context.Context, w *stopwatch, look func(con
 		last = s
 		return s.Agree, nil
 	})
-	w.end()
 	if err != nil && last != nil && ctx.Err() != nil {
 		return last, fmt.Errorf("after %v, %s", o.StartWithin, last.why())
 	}

@@ -51,6 +51,7 @@ type cloud struct {
 	environment string
 	emulated    bool
 	config      aws.Config
+	builder     imageBuilder
 
 	ecs     *ecs.Client
 	ecr     *ecr.Client

@@ -167,6 +167,7 @@ func (c *cloud) await(ctx context.Context, w *stopwatch, name string, a attempt,
 		}
 		return s, h.heal(ctx, s, time.Now())
 	})
+	w.end()
 	if s != nil {
 		s.Stages, s.Changed = w.stages, append(changed, h.done...)
 	}

@@ -28,7 +28,8 @@ const defaultDockerAPI = 9999
 // deployment's name.
 type composed struct {
 	Options
-	file string
+	file    string
+	builder imageBuilder
 }
 
 func newComposed(o Options) (*composed, error) {
@@ -36,7 +37,7 @@ func newComposed(o Options) (*composed, error) {
 	if _, err := os.Stat(file); err != nil {
 		return nil, fmt.Errorf("the compose file: %w: run this in the project's folder, or name that with --dir", err)
 	}
-	return &composed{o, file}, nil
+	return &composed{Options: o, file: file}, nil
 }
 
 // A container is one of the project.
@@ -289,6 +290,7 @@ func (c *composed) settle(ctx context.Context, w *stopwatch, name string, nodes 
 		return s, fmt.Errorf("%w%s", err, c.lastWords(ctx, name))
 	}
 	after, err := c.containers(ctx, name)
+	w.end()
 	s.Stages, s.Changed = w.stages, changes(before, after)
 	return s, err
 }

@@ -32,6 +32,9 @@ const (
 type local struct {
 	Options
 	root string // the folder of all deployments
+
+	original string   // the program, before Rebuild; empty: it is
+	rebuilt  []string // folders that Rebuild has made
 }
 
 func newLocal(o Options) (*local, error) {
@@ -50,7 +53,7 @@ func newLocal(o Options) (*local, error) {
 		}
 		root = filepath.Join(home, ".local", "state")
 	}
-	return &local{o, filepath.Join(root, "geecache", Local)}, nil
+	return &local{Options: o, root: filepath.Join(root, "geecache", Local)}, nil
 }
 
 // A localState is what is remembered of a cluster that runs.
@@ -235,6 +238,7 @@ func (l *local) settle(ctx context.Context, w *stopwatch, name string, state loc
 	}
 	w.stage(StageAgreement, "all nodes are asked for their ring")
 	s, err := l.awaitAgreement(ctx, w, func(ctx context.Context) (*Status, error) { return l.look(ctx, name, state) })
+	w.end()
 	if s != nil {
 		s.Stages, s.Changed = w.stages, changed
 	}
@@ -243,11 +247,12 @@ func (l *local) settle(ctx context.Context, w *stopwatch, name string, state loc
 
 // Scale implements Driver.
 func (l *local) Scale(ctx context.Context, name string, nodes int) (*Status, error) {
+	w := l.stopwatch()
 	state, err := l.recall(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	return l.settle(ctx, l.stopwatch(), name, state, nodes)
+	return l.settle(ctx, w, name, state, nodes)
 }
 
 // Status implements Driver.

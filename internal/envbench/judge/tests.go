@@ -3,5 +3,13 @@ package judge
 // tests returns the judge's tests in the order in which they are run, each in a file of
 // its own name.
 func tests() []test {
-	return []test{deployTest(), countsTest(), costTest(), setupTest()}
+	return []test{
+		deployTest(),
+		redeployTest(),
+		countsTest(),
+		scaleTest(),
+		recoveryTest(),
+		costTest(),
+		setupTest(),
+	}
 }
