@@ -120,7 +120,7 @@ func (f *loadFlags) judge(report loadReport) error {
 		saturated = r.Saturated
 	case *loadgen.MaxRate:
 		saturated, why = r.Saturated, r.Answer()
-		if r.Rate == 0 && (!saturated || f.saturated) {
+		if r.Interrupted || r.Rate == 0 && (!saturated || f.saturated) {
 			return fmt.Errorf("load: %s", r.Answer())
 		}
 	}
