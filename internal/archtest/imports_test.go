@@ -79,7 +79,7 @@ var (
 		{"internal/envbench/report", []string{"internal/envbench/result", "internal/stat", "internal/plot", "internal/prices", "internal/machine"}, []string{anything}},
 		{"internal/words", nil, nil},
 		{"internal/envfile", []string{"internal/envbench", "internal/words"}, []string{anything}},
-		{"internal/envbench", append([]string{"internal/loadgen", "internal/awsapi"}, core...), []string{anything}},
+		{"internal/envbench", append([]string{"internal/loadgen", "internal/awsapi", "internal/registries", "registry", "registry/*"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*", "internal/envbench/*"}, core...), []string{anything}},
 
 		{"internal/prices", nil, nil},

@@ -69,6 +69,35 @@ type MetricLister interface {
 	ListMetrics(ctx context.Context, name string) (map[string][]string, error)
 }
 
+// An Insighter has its environment watch a deployment's containers.
+type Insighter interface {
+	// WatchContainers asks for Container Insights, and returns what the environment then
+	// says of it.
+	WatchContainers(ctx context.Context, name string) (string, error)
+}
+
+// A Finder knows at which address this machine reaches a process whose own address only
+// the others resolve.
+type Finder interface {
+	Where(ctx context.Context, addr string) (string, error)
+}
+
+// A Looker finds a deployment's nodes by each way that the environment has.
+type Looker interface {
+	// LookUp asks each registry of the environment n times, one lookup after the other,
+	// by the code that nodes ask it with.
+	LookUp(ctx context.Context, name string, n int) []Lookup
+}
+
+// A Lookup is what came of asking one registry.
+type Lookup struct {
+	Method string // as package registries calls the registry: cloudmap, ecs, dns or etcd
+	Mode   string // who asked whom, and how: with a client that keeps connections, say
+	Nodes  int    // in the last answer
+	Took   []time.Duration
+	Err    error // *Unsupported: the environment has no such registry
+}
+
 // A Versioner tells the versions of what an environment is made of.
 type Versioner interface {
 	Versions(ctx context.Context) map[string]string

@@ -55,3 +55,8 @@ func (a *awsDriver) Down(ctx context.Context, name string) error {
 	}
 	return nil
 }
+
+// WatchContainers implements Insighter. What Terraform has set stays as it is.
+func (a *awsDriver) WatchContainers(ctx context.Context, name string) (string, error) {
+	return a.insights(ctx, name)
+}

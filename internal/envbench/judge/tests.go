@@ -6,8 +6,13 @@ func tests() []test {
 	return []test{
 		deployTest(),
 		redeployTest(),
+		discoveryTest(),
 		countsTest(),
 		scaleTest(),
+		logsTest(),
+		metricsTest(),
+		networkTest(),
+		cacheTest(),
 		recoveryTest(),
 		costTest(),
 		setupTest(),

@@ -1,0 +1,45 @@
+package envbench
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+)
+
+func TestLocalLogIsSought(t *testing.T) {
+	l := &local{root: t.TempDir()}
+	if _, err := l.SeekLogs(t.Context(), "a", "x"); !errors.Is(err, ErrAbsent) {
+		t.Errorf("a cluster that is not there: %v", err)
+	}
+	if err := os.MkdirAll(l.dir("a"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	text := "msg=started node=n1\nmsg=marker node=n1 marker=run-1.\nmsg=marker node=n2 marker=run-2.\n"
+	if err := os.WriteFile(filepath.Join(l.dir("a"), "log"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for what, want := range map[string]int{"run-": 2, "run-1.": 1, "run-3.": 0} {
+		v, err := l.SeekLogs(t.Context(), "a", what)
+		if err != nil || v.Events["log"] != want || v.Streams[sharedStream] != 1 {
+			t.Errorf("SeekLogs(%q) = %+v, %v; want %d lines", what, v, err, want)
+		}
+	}
+}
+
+func TestLocalHasNoRegistryBesideItsNodes(t *testing.T) {
+	for _, l := range (&local{}).LookUp(t.Context(), "a", 1) {
+		var not *Unsupported
+		if !errors.As(l.Err, &not) || len(l.Took) != 0 {
+			t.Errorf("%s: %v", l.Method, l.Err)
+		}
+	}
+}
+
+func TestFamilies(t *testing.T) {
+	got := families("# HELP a_total what\n# TYPE a_total counter\na_total 1\n# TYPE b gauge\nb{x=\"# TYPE c\"} 1\n")
+	if !slices.Equal(got, []string{"a_total", "b"}) {
+		t.Errorf("families() = %v", got)
+	}
+}

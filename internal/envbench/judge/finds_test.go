@@ -1,0 +1,207 @@
+package judge
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/geecache/geecache/internal/envbench"
+	"github.com/geecache/geecache/internal/envbench/result"
+)
+
+// counted fails unless a count has just this value.
+func counted(t *testing.T, one *result.Test, name string, want int) {
+	t.Helper()
+	if c := one.Count(name); c == nil || !slices.Equal(c.Values, []int{want}) {
+		t.Errorf("%s is %+v, want %d once", name, c, want)
+	}
+}
+
+// sampled fails unless a series has so many samples, all positive.
+func sampled(t *testing.T, one *result.Test, name string, want int) {
+	t.Helper()
+	s := one.Find(name)
+	if s == nil || len(s.Samples) < want || slices.Min(s.Samples) <= 0 {
+		t.Errorf("%s is %+v, want %d samples", name, s, want)
+	}
+}
+
+func TestDiscovery(t *testing.T) {
+	f := newFake(t)
+	f.lookups = []envbench.Lookup{
+		{Method: "dns", Mode: "a fake", Nodes: 3, Took: []time.Duration{time.Millisecond, 2 * time.Millisecond}},
+		{Method: "etcd", Err: &envbench.Unsupported{What: "etcd", Evidence: "none runs"}},
+	}
+	var one result.Test
+	if err := discovery(t.Context(), newSession(f), &one); err != nil {
+		t.Fatal(err)
+	}
+	if s := one.Find("lookup/dns"); s == nil || !slices.Equal(s.Samples, []float64{1, 2}) || s.Unit != "ms" || !strings.Contains(s.Note, "names 3 nodes") {
+		t.Errorf("lookups by DNS are %+v", s)
+	}
+	if s := one.Find("lookup/etcd"); s == nil || len(s.Samples) != 0 || !strings.Contains(s.Unsupported, "none runs") {
+		t.Errorf("lookups by etcd are %+v", s)
+	}
+	sampled(t, &one, "lookup/members", lookupTimes)
+	sampled(t, &one, "join/total", 1)
+	if took := one.Find("join/total").Median(); took < fakeJoin.Seconds() || took > 5 {
+		t.Errorf("a node that is in the others' rings after %v has joined after %v s", fakeJoin, took)
+	}
+	if n := f.status().Desired; n != envbench.DefaultNodes {
+		t.Errorf("%d nodes are left", n)
+	}
+
+	f.lookups = []envbench.Lookup{{Method: "dns", Err: errors.New("the name server is silent")}}
+	if err := discovery(t.Context(), newSession(f), &one); err == nil || !strings.Contains(err.Error(), "lookup by dns: the name server is silent") {
+		t.Errorf("a name server that is silent: %v", err)
+	}
+}
+
+func TestLogs(t *testing.T) {
+	f := newFake(t)
+	var one result.Test
+	if err := logs(t.Context(), newSession(f), &one); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]int{"nodes": 3, "nodes-found": 3, "api": 1, "api-found": 1, "events": 4, "streams/node": 3, "streams/api": 1} {
+		counted(t, &one, name, want)
+	}
+	sampled(t, &one, "found-after", 1)
+}
+
+func TestLogsThatArriveNowhere(t *testing.T) {
+	f := newFake(t)
+	f.lost = true
+	now, err := f.Up(t.Context(), envbench.Deployment{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := envbench.NewAsker(t.Context(), f, "fake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	found, err := seekMarkers(t.Context(), f, a, now, 50*time.Millisecond)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var one result.Test
+	found.add(&one)
+	counted(t, &one, "nodes", 3)
+	counted(t, &one, "nodes-found", 0)
+	if one.Find("found-after") != nil {
+		t.Error("nothing was found, and it took a time")
+	}
+}
+
+func TestMetricsWithoutCloudWatch(t *testing.T) {
+	f := newFake(t)
+	f.variety = map[string][]string{"/metrics of the nodes": {"a", "b"}}
+	var one result.Test
+	if err := listMetrics(t.Context(), newSession(f), &one); err != nil {
+		t.Fatal(err)
+	}
+	counted(t, &one, "/metrics of the nodes", 2)
+	if len(one.Facts) != 2 || one.Facts[0].Verdict != result.Done || one.Facts[1].Verdict != result.Unknown {
+		t.Errorf("the facts are %+v", one.Facts)
+	}
+	if f.vars["GEECACHE_EMF"] != "true" {
+		t.Errorf("nodes have the variables %v", f.vars)
+	}
+}
+
+func TestMetricsInCloudWatch(t *testing.T) {
+	f := newFake(t)
+	f.variety = map[string][]string{placeOwn: {"a"}, placeInsights: {"b", "c"}}
+	var one result.Test
+	if err := listMetrics(t.Context(), newSession(watched{f}), &one); err != nil {
+		t.Fatal(err)
+	}
+	for _, fact := range one.Facts {
+		if fact.Verdict != result.Done {
+			t.Errorf("%+v", fact)
+		}
+	}
+	f.variety = nil
+	if own, waited, err := awaitMetrics(t.Context(), newSession(f), f, true, 0); err != nil || len(own) != 0 || waited != 0 {
+		t.Errorf("what arrives nowhere: %v after %v, %v", own, waited, err)
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	f := newFake(t)
+	var one result.Test
+	if err := network(t.Context(), newSession(f), &one); err != nil {
+		t.Fatal(err)
+	}
+	sampled(t, &one, "node-to-node", pingTimes)
+	sampled(t, &one, "client-to-api", apiTimes)
+	if s := one.Find("node-to-node"); slices.Min(s.Samples) < 1 || slices.Max(s.Samples) > 2 {
+		t.Errorf("round trips of 1 ms and a little are %v to %v", slices.Min(s.Samples), slices.Max(s.Samples))
+	}
+}
+
+// bench returns what asks a fake deployment for keys.
+func bench(t *testing.T, f *fake) *cacheBench {
+	t.Helper()
+	now, err := f.Up(t.Context(), envbench.Deployment{Source: cacheSource})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := envbench.NewAsker(t.Context(), f, "fake")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &cacheBench{session: newSession(f), a: a, now: now, one: newCaller(now.API, 1), fresh: hotKeys}
+	t.Cleanup(func() {
+		a.Close()
+		b.one.close()
+	})
+	return b
+}
+
+func TestCacheCountsQueries(t *testing.T) {
+	for _, want := range []int{1, 2} {
+		f := newFake(t)
+		f.double = want == 2
+		b := bench(t, f)
+		var one result.Test
+		if err := errors.Join(b.stampedes(t.Context(), &one), b.hits(t.Context(), &one), b.misses(t.Context(), &one)); err != nil {
+			t.Fatal(err)
+		}
+		counted(t, &one, "stampede/callers", stampeders)
+		counted(t, &one, "stampede/queries", want)
+		counted(t, &one, "stampede/queries-at-nodes", want)
+		sampled(t, &one, "hit", hitTimes)
+		sampled(t, &one, "miss", missTimes)
+		if note := one.Find("miss").Note; !strings.HasSuffix(note, "from the source 200 times") {
+			t.Errorf("misses were answered: %s", note)
+		}
+	}
+}
+
+func TestCacheNeedsItsSource(t *testing.T) {
+	f := newFake(t)
+	var not *envbench.Unsupported
+	var one result.Test
+	if err := cacheWork(t.Context(), newSession(sourceless{f}), &one); !errors.As(err, &not) || !strings.Contains(not.Evidence, cacheSource) {
+		t.Errorf("a deployment whose source stays as it is: %v", err)
+	}
+}
+
+// A sourceless environment does not change what it deploys.
+type sourceless struct{ *fake }
+
+func (s sourceless) Up(ctx context.Context, _ envbench.Deployment) (*envbench.Status, error) {
+	return s.fake.Up(ctx, envbench.Deployment{})
+}
+
+func TestWrongValuesAreNoFigures(t *testing.T) {
+	b := bench(t, newFake(t))
+	if _, err := b.ask(t.Context(), b.one, "Tom"); err == nil || !strings.Contains(err.Error(), `Tom is "630"`) {
+		t.Errorf("a wrong value: %v", err)
+	}
+}
