@@ -69,7 +69,7 @@ docker: {api_port: 8080, prometheus_port: 9091, grafana_port: 3001}
 	if got := c.Services["api"].Environment["GEECACHE_REGISTRY"]; got != "etcd://etcd:2379" {
 		t.Errorf("the API server's registry is %q", got)
 	}
-	if _, said, err := read(filepath.Join(dir, "compose.yml")); err == nil || !strings.Contains(said, "full.yaml takes it as GEECACHE_SOURCE") {
+	if _, said, err := read(filepath.Join(dir, "compose.yml"), "PGSSLROOTCERT=/cert"); err == nil || !strings.Contains(said, "full.yaml takes it as GEECACHE_SOURCE") {
 		t.Errorf("without the secret's variable: %v, %q", err, said)
 	}
 	if c, said, err := read("../rendered/compose.yml"); err != nil || c.Services["node"].Deploy.Replicas != 3 {

@@ -115,7 +115,7 @@ func sample(t *testing.T, path string, kind reflect.Type) string {
 		"url": "https://origin.example/{key}", "query": "select v from t where k = $1", "registry": "etcd://etcd:2379/sample",
 		"bytes": "7MiB", "interval": "7m", "load_time": "7s", "max_age": "7h", "cpu": "1024", "api_cpu": "1024",
 		"kind": "localstack", "architecture": "ARM64", "zones": "3", "egress": "public", "stop_timeout": "77", "vpc_cidr": "10.7.0.0/16",
-		"allowed_cidrs": "[203.0.113.7/32]", "alarm_emails": "[sample@example.com]", "cloudwatch_dimensions": "node", "cloudwatch_names": "[geecache_loads_*]", "certificate_arn": "arn:aws:acm:sample",
+		"allowed_cidrs": "[203.0.113.7/32]", "alarm_emails": "[sample@example.com]", "database_ca_file": "/sample/ca.pem", "cloudwatch_dimensions": "node", "cloudwatch_names": "[geecache_loads_*]", "certificate_arn": "arn:aws:acm:sample",
 		"source_access": "{sample: {port: 5432, cidr: 10.0.0.0/8}}", "variables": "{GEECACHE_MAX_LOADS: 7}", "tags": "{team: sample}",
 		"secrets": "{SAMPLE: env:SAMPLE}", "spot_percent": "70", "cpu_target": "70",
 	}[last]; is {

@@ -156,6 +156,7 @@ type AWS struct {
 	Database        *bool   `yaml:"database"`
 	DatabaseClass   *string `yaml:"database_class"`
 	DatabaseMultiAZ *bool   `yaml:"database_multi_az"`
+	DatabaseCAFile  *string `yaml:"database_ca_file"`
 }
 
 // An Access is where nodes may connect to for their source.
