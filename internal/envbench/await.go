@@ -75,10 +75,16 @@ func (w *stopwatch) endAt(at time.Time) {
 	w.name, w.begun = "", w.begun.Add(took)
 }
 
-// follow goes on to the stage that a status shows, and never back.
+// follow goes on to the stage that a status shows, and never back. A look takes a while: if
+// it finds all placed and ready at once, scheduling ended when the last process began, as it
+// says itself.
 func (w *stopwatch) follow(s *Status) {
 	if w.name == StageScheduling && s.placed {
-		w.stage(StageStart, "every process is asked at its own address")
+		at := time.Now()
+		if s.started && s.begun.Before(at) {
+			at = s.begun
+		}
+		w.stageAt(at, StageStart, "every process is asked at its own address")
 	}
 	if w.name == StageStart && s.started {
 		w.stage(StageAgreement, "all nodes are asked for their ring")

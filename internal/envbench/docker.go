@@ -42,6 +42,7 @@ func newComposed(o Options) (*composed, error) {
 
 // A container is one of the project.
 type container struct {
+	Hello                               bool // it is a static server
 	ID, Name, Service, Image, State, IP string
 
 	Created, Started time.Time
@@ -95,7 +96,7 @@ func (c *composed) all(ctx context.Context, name string) (all []container, err e
 		one := container{
 			ID: in.ID, Name: strings.TrimPrefix(in.Name, "/"), Service: in.Config.Labels["com.docker.compose.service"],
 			Image: in.Config.Image, State: in.State.Status, Exit: in.State.ExitCode, Env: make(map[string]string),
-			Created: in.Created, Started: in.State.StartedAt, PID: in.State.Pid,
+			Hello: in.Config.Labels[labelHello] != "", Created: in.Created, Started: in.State.StartedAt, PID: in.State.Pid,
 		}
 		for _, n := range in.NetworkSettings.Networks {
 			one.IP = cmp.Or(one.IP, n.IPAddress)
@@ -171,6 +172,9 @@ func (c *composed) Up(ctx context.Context, d Deployment) (*Status, error) {
 	if _, err := docker(ctx, nil, "image", "inspect", "--format", "{{.Id}}", d.Image); err != nil {
 		return nil, fmt.Errorf("this machine's Docker has no image %q: build it with `docker build -f docker-native/Dockerfile -t %s .`: %w", d.Image, d.Image, err)
 	}
+	if d.Hello {
+		return c.upHello(ctx, w, d)
+	}
 	env := []string{"GEECACHE_IMAGE=" + d.Image, "GEECACHE_API_PORT=" + strconv.Itoa(cmp.Or(d.APIPort, defaultDockerAPI))}
 	if d.Registry != "" {
 		env = append(env, "GEECACHE_REGISTRY="+d.Registry)
@@ -200,6 +204,9 @@ func (c *composed) Scale(ctx context.Context, name string, nodes int) (*Status, 
 	}
 	if len(now) == 0 {
 		return nil, ErrAbsent
+	}
+	if now[0].Hello {
+		return nil, &Unsupported{"changing the number of static servers", "their compose file goes with Up"}
 	}
 	env := []string{"GEECACHE_IMAGE=" + now[0].Image}
 	for _, in := range now {
@@ -315,7 +322,14 @@ func changes(before, after []container) (changed []string) {
 
 // prober returns what asks the project's processes, with their secret.
 func (c *composed) prober(ctx context.Context, name string) (*prober, error) {
-	secret, err := c.Secret(ctx, name)
+	all, err := c.containers(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if len(all) > 0 && all[0].Hello {
+		return newProber("", true), nil
+	}
+	secret, err := secretOf(ctx, all)
 	if err != nil {
 		return nil, err
 	}
@@ -325,23 +339,33 @@ func (c *composed) prober(ctx context.Context, name string) (*prober, error) {
 // Secret returns the cluster's secret, out of one of its containers.
 func (c *composed) Secret(ctx context.Context, name string) (string, error) {
 	all, err := c.containers(ctx, name)
-	if err != nil || len(all) == 0 {
-		return "", err
-	}
-	archive, err := docker(ctx, nil, "cp", all[0].ID+":"+composeSecret, "-")
 	if err != nil {
 		return "", err
 	}
-	r := tar.NewReader(bytes.NewReader([]byte(archive)))
-	if _, err := r.Next(); err != nil {
-		return "", fmt.Errorf("the cluster's secret in %s: %w", all[0].Name, err)
+	return secretOf(ctx, all)
+}
+
+// secretOf returns the secret out of the first of some containers that has one.
+func secretOf(ctx context.Context, all []container) (string, error) {
+	var last error
+	for _, in := range all {
+		archive, err := docker(ctx, nil, "cp", in.ID+":"+composeSecret, "-")
+		if err != nil {
+			last = err // it is not as Compose makes them
+			continue
+		}
+		r := tar.NewReader(bytes.NewReader([]byte(archive)))
+		if _, err := r.Next(); err != nil {
+			return "", fmt.Errorf("the cluster's secret in %s: %w", in.Name, err)
+		}
+		text, err := io.ReadAll(io.LimitReader(r, maxAnswer))
+		if err != nil {
+			return "", err
+		}
+		first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
+		return first, nil
 	}
-	text, err := io.ReadAll(io.LimitReader(r, maxAnswer))
-	if err != nil {
-		return "", err
-	}
-	first, _, _ := strings.Cut(strings.TrimSpace(string(text)), "\n")
-	return first, nil
+	return "", last
 }
 
 // look asks Docker what runs, and then every process.

@@ -144,6 +144,8 @@ type Status struct {
 	wanting string // what else is not as it should be
 	placed  bool   // as many nodes as desired have an address
 	started bool   // as many nodes as desired are ready, and the API is
+
+	begun time.Time // when the last node's process began, as it says
 }
 
 // A Member is one process of a deployment.
@@ -227,6 +229,9 @@ func (s *Status) judge() {
 func (s *Status) follow() {
 	placed, ready, api := 0, 0, true
 	for _, m := range s.Members {
+		if !m.API && m.Started.After(s.begun) {
+			s.begun = m.Started
+		}
 		switch {
 		case m.old:
 		case m.API:

@@ -14,7 +14,7 @@ func deployTest() test {
 	return test{
 		id: "deploy", title: "Deployment from nothing",
 		method: "From the order to deploy, with nothing there, until the API gives the first right answer. Before it every process answers at its own " +
-			"address and all have one ring. What went before is removed each time, the pushed image too. " +
+			"address and all have one ring. What went before is removed each time, the pushed image too, whose layers a registry may keep. " +
 			"In turn, as many containers of a static server, made by the same calls, until all answer.",
 		run: deploy,
 	}

@@ -46,7 +46,7 @@ func startLoad(ctx context.Context, api string) *load {
 	go func() {
 		defer close(l.done)
 		l.result, l.err = loadgen.Run(ctx, loadgen.Config{
-			URLs: []string{api}, Keys: loadgen.Keys{List: keys}, Rate: loadRate, Duration: time.Hour, Timeout: loadTimeout,
+			URLs: []string{api + "/api?key={key}"}, Keys: loadgen.Keys{List: keys}, Rate: loadRate, Duration: time.Hour, Timeout: loadTimeout,
 			Expect: loadgen.ExpectValues(demoValues()), Seed: 1,
 		})
 	}()

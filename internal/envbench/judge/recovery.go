@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/geecache/geecache/internal/envbench"
@@ -43,6 +45,9 @@ func recovery(ctx context.Context, s *session, t *result.Test) error {
 		if err != nil {
 			return err
 		}
+		if len(missing) > 0 && len(now.Changed) > 0 && len(t.Notes) == 0 { // what the environment had left undone
+			t.Notes = append(t.Notes, "what `geecache env up` did after that: "+strings.Join(now.Changed, "; "))
+		}
 		return s.killOnce(ctx, t, k, now, missing, count)
 	})
 	for _, name := range []string{"replaced", "ring-healed"} {
@@ -51,6 +56,18 @@ func recovery(ctx context.Context, s *session, t *result.Test) error {
 		}
 	}
 	return err
+}
+
+// rings returns how many nodes the processes that answer have on their rings.
+func rings(now *envbench.Status) string {
+	var sizes []string
+	for _, m := range now.Members {
+		if m.Ready {
+			sizes = append(sizes, fmt.Sprint(m.Ring))
+		}
+	}
+	slices.Sort(sizes)
+	return strings.Join(slices.Compact(sizes), " and ")
 }
 
 // A sight is what was seen of a recovery; zero: it was not.
@@ -78,8 +95,8 @@ func (s *session) killOnce(ctx context.Context, t *result.Test, k envbench.Kille
 	}
 	for name, took := range map[string]time.Duration{"replaced": saw.replaced, "ring-healed": saw.healed} {
 		if took == 0 && missing[name] == "" {
-			missing[name] = fmt.Sprintf("not within %v after the kill: %d nodes were reported then, %d answered and %d were on every ring of %d",
-				recoverWithin, last.Reported, last.Answering, last.Owning, last.Desired)
+			missing[name] = fmt.Sprintf("not within %v after the kill: of %d nodes %d were reported then, and %d answered, with rings of %s nodes",
+				recoverWithin, last.Desired, last.Reported, last.Answering, rings(last))
 		}
 	}
 	if !count {
