@@ -2,11 +2,14 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/geecache/geecache/internal/loadgen"
 )
 
 func TestLoadSteps(t *testing.T) {
@@ -106,6 +109,39 @@ func TestLoadModesThatDoNotGoTogether(t *testing.T) {
 		out, errOut, code := runLoad(t, t.Context(), append(args, "--target", "http://localhost:1")...)
 		if code != 2 || !strings.Contains(errOut, want) {
 			t.Errorf("%v: status %d, want %q in\n%s%s", args, code, want, out, errOut)
+		}
+	}
+}
+
+func TestLoadStatusOfASearch(t *testing.T) {
+	found := &loadgen.MaxRate{Rate: 5, TooHigh: 6, Limit: loadgen.Bad, Why: "slow"}
+	atLeast := &loadgen.MaxRate{Rate: 5, TooHigh: 6, Limit: loadgen.SaturatedVerdict, Saturated: true, AtLeast: true, Why: "late"}
+	none := &loadgen.MaxRate{TooHigh: 6, Limit: loadgen.SaturatedVerdict, Saturated: true, Why: "late"}
+	cut := &loadgen.MaxRate{Unconfirmed: 5, TooHigh: 6, Limit: loadgen.SaturatedVerdict, Saturated: true, Interrupted: true, Why: "late"}
+	for _, c := range []struct {
+		r       *loadgen.MaxRate
+		allowed bool
+		status  int
+		want    string
+	}{
+		{found, false, exitOK, ""},
+		{atLeast, false, exitSaturated, "generator saturated: at least 5/s"},
+		{atLeast, true, exitOK, ""},
+		{none, false, exitSaturated, "generator saturated: no answer"},
+		{none, true, exitError, "load: no answer"},
+		{cut, false, exitError, "load: interrupted: good up to 5/s so far"},
+	} {
+		err := (&loadFlags{saturated: c.allowed}).judge(c.r)
+		status := exitOK
+		var own interface{ ExitCode() int }
+		switch {
+		case errors.As(err, &own):
+			status = own.ExitCode()
+		case err != nil:
+			status = exitError
+		}
+		if status != c.status || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: status %d (%v), want %d", c.r.Answer(), status, err, c.status)
 		}
 	}
 }
