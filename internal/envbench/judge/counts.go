@@ -30,6 +30,7 @@ func counts(ctx context.Context, s *session, t *result.Test) error {
 		t.Notes = append(t.Notes, "no broken node was planted: the driver cannot")
 		return nil
 	}
+	s.tell("a node that cannot work is planted")
 	what, err := b.Break(ctx, s.Deployment)
 	var not *envbench.Unsupported
 	switch {

@@ -18,8 +18,8 @@ import (
 	"github.com/geecache/geecache/internal/envbench/result"
 )
 
-// A fake is a driver whose nodes answer nobody; its API is a server of the test.
-type fake struct {
+// A stub is a driver whose nodes answer nobody; its API is a server of the test.
+type stub struct {
 	api     string
 	nodes   int            // 0: nothing is there
 	downs   map[string]int // by name
@@ -29,8 +29,8 @@ type fake struct {
 	broken  bool
 }
 
-// newFake returns a driver with an API that knows what the demonstration database does.
-func newFake(t *testing.T) *fake {
+// newStub returns a driver with an API that knows what the demonstration database does.
+func newStub(t *testing.T) *stub {
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if v, ok := demoValues()[r.URL.Query().Get("key")]; ok {
 			_, _ = w.Write([]byte(v))
@@ -40,10 +40,10 @@ func newFake(t *testing.T) *fake {
 		http.Error(w, "not found", http.StatusNotFound)
 	}))
 	t.Cleanup(api.Close)
-	return &fake{api: api.URL, downs: make(map[string]int)}
+	return &stub{api: api.URL, downs: make(map[string]int)}
 }
 
-func (f *fake) status() *envbench.Status {
+func (f *stub) status() *envbench.Status {
 	s := &envbench.Status{Desired: f.nodes, Reported: f.nodes, Running: f.nodes, Answering: f.nodes, Owning: f.nodes, Agree: true, API: f.api,
 		Stages: []envbench.Stage{{Name: envbench.StageStart, Seconds: 0.25}, {Name: envbench.StageAgreement, Seconds: 0.5}}}
 	for i := range f.nodes {
@@ -55,7 +55,7 @@ func (f *fake) status() *envbench.Status {
 	return s
 }
 
-func (f *fake) Up(ctx context.Context, d envbench.Deployment) (*envbench.Status, error) {
+func (f *stub) Up(ctx context.Context, d envbench.Deployment) (*envbench.Status, error) {
 	f.ups++
 	if f.onUp != nil {
 		if err := f.onUp(f.ups); err != nil {
@@ -66,51 +66,51 @@ func (f *fake) Up(ctx context.Context, d envbench.Deployment) (*envbench.Status,
 	return f.status(), ctx.Err()
 }
 
-func (f *fake) Scale(_ context.Context, _ string, nodes int) (*envbench.Status, error) {
+func (f *stub) Scale(_ context.Context, _ string, nodes int) (*envbench.Status, error) {
 	f.nodes = nodes
 	return f.status(), nil
 }
 
-func (f *fake) Status(context.Context, string) (*envbench.Status, error) {
+func (f *stub) Status(context.Context, string) (*envbench.Status, error) {
 	if f.nodes == 0 {
 		return nil, envbench.ErrAbsent
 	}
 	return f.status(), nil
 }
 
-func (*fake) Logs(context.Context, string, io.Writer, int) error {
+func (*stub) Logs(context.Context, string, io.Writer, int) error {
 	return nil
 }
 
-func (f *fake) Down(ctx context.Context, name string) error {
+func (f *stub) Down(ctx context.Context, name string) error {
 	f.nodes = 0
 	f.downs[name]++
 	return ctx.Err()
 }
 
-func (f *fake) Rebuild(_ context.Context, d envbench.Deployment, version string) (envbench.Deployment, []envbench.Stage, error) {
+func (f *stub) Rebuild(_ context.Context, d envbench.Deployment, version string) (envbench.Deployment, []envbench.Stage, error) {
 	return d, nil, &envbench.Unsupported{What: "building a changed program", Evidence: "there is no compiler for " + version[:7]}
 }
 
-func (f *fake) Clean(ctx context.Context) error {
+func (f *stub) Clean(ctx context.Context) error {
 	f.cleaned++
 	return ctx.Err()
 }
 
-func (f *fake) Break(context.Context, envbench.Deployment) (string, error) {
+func (f *stub) Break(context.Context, envbench.Deployment) (string, error) {
 	f.broken = true
 	return "one was broken", nil
 }
 
-func (f *fake) Mend(context.Context, envbench.Deployment) error {
+func (f *stub) Mend(context.Context, envbench.Deployment) error {
 	f.broken = false
 	return nil
 }
 
-// run measures with the fake.
-func run(t *testing.T, f *fake, times int, only ...string) (*result.File, error) {
+// run measures with a stub.
+func run(t *testing.T, f *stub, times int, only ...string) (*result.File, error) {
 	t.Helper()
-	r, err := Run(t.Context(), f, Config{Environment: "fake", Times: times, Only: only})
+	r, err := Run(t.Context(), f, Config{Environment: "stub", Times: times, Only: only})
 	if r == nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func run(t *testing.T, f *fake, times int, only ...string) (*result.File, error)
 }
 
 func TestDeployAddsUp(t *testing.T) {
-	f := newFake(t)
+	f := newStub(t)
 	r, err := run(t, f, 4, "deploy")
 	if err != nil || r.Partial != "" {
 		t.Fatalf("%v, partial %q", err, r.Partial)
@@ -140,7 +140,7 @@ func TestDeployAddsUp(t *testing.T) {
 }
 
 func TestUnsupportedIsAFinding(t *testing.T) {
-	r, err := run(t, newFake(t), 1, "redeploy", "recovery")
+	r, err := run(t, newStub(t), 1, "redeploy", "recovery")
 	if err != nil || r.Partial != "" {
 		t.Errorf("%v, partial %q", err, r.Partial)
 	}
@@ -153,7 +153,7 @@ func TestUnsupportedIsAFinding(t *testing.T) {
 }
 
 func TestFailureLeavesWhatThereIs(t *testing.T) {
-	f := newFake(t)
+	f := newStub(t)
 	f.onUp = func(n int) error {
 		if n == 4 {
 			return errors.New("no more addresses")
@@ -176,7 +176,7 @@ func TestFailureLeavesWhatThereIs(t *testing.T) {
 }
 
 func TestInterruptionCleansUp(t *testing.T) {
-	f := newFake(t)
+	f := newStub(t)
 	ctx, cancel := context.WithCancelCause(t.Context())
 	f.onUp = func(n int) error {
 		if n == 3 {
@@ -185,7 +185,7 @@ func TestInterruptionCleansUp(t *testing.T) {
 		}
 		return nil
 	}
-	r, err := Run(ctx, f, Config{Environment: "fake", Times: 5, Only: []string{"deploy", "counts"}})
+	r, err := Run(ctx, f, Config{Environment: "stub", Times: 5, Only: []string{"deploy", "counts"}})
 	if err == nil || r == nil || !strings.Contains(r.Partial, "the run was interrupted: signal: interrupt") {
 		t.Fatalf("%v, %+v", err, r)
 	}
@@ -198,16 +198,16 @@ func TestInterruptionCleansUp(t *testing.T) {
 }
 
 func TestWhatIsThereIsNotMeasured(t *testing.T) {
-	f := newFake(t)
+	f := newStub(t)
 	f.nodes = 3
-	r, err := Run(t.Context(), f, Config{Environment: "fake"})
+	r, err := Run(t.Context(), f, Config{Environment: "stub"})
 	if r != nil || err == nil || !strings.Contains(err.Error(), "another --name") || f.nodes != 3 {
 		t.Errorf("%+v, %v, and %d nodes are left", r, err, f.nodes)
 	}
 }
 
 func TestCountsOfABrokenNode(t *testing.T) {
-	r, err := run(t, newFake(t), 1, "counts")
+	r, err := run(t, newStub(t), 1, "counts")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -220,7 +220,7 @@ func TestCountsOfABrokenNode(t *testing.T) {
 }
 
 func TestScaleUnderLoad(t *testing.T) {
-	r, err := run(t, newFake(t), 2, "scale")
+	r, err := run(t, newStub(t), 2, "scale")
 	if err != nil {
 		t.Fatal(err)
 	}
