@@ -72,10 +72,11 @@ func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Mi
 
 // lookAtNode asks a node for the members that it knows.
 func lookAtNode(ctx context.Context, s *session, a *envbench.Asker, now *envbench.Status, t *result.Test) error {
-	if len(now.Members) == 0 {
+	i := slices.IndexFunc(now.Members, func(m envbench.Member) bool { return !m.API })
+	if i < 0 {
 		return errors.New("there is no node to ask for its members")
 	}
-	node := now.Members[0]
+	node := now.Members[i]
 	first, err := a.View(ctx, node.Addr)
 	if err != nil {
 		return fmt.Errorf("members that node %s knows: %w", node.ID, err)
