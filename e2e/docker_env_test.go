@@ -57,6 +57,14 @@ func TestDockerEnvironment(t *testing.T) {
 			t.Errorf("down: %v\n%s", err, out)
 		}
 	}
+	r := judge(t, "docker", nil, "--image="+image, fmt.Sprintf("--api=%d", port))
+	r.samples(t, "lookup/dns", 200)
+	r.samples(t, "lookup/gossip", 200)
+	r.samples(t, "join/total", 1)
+	r.samples(t, "node-to-node", 200)
+	r.samples(t, "client-to-api", 200)
+	r.count(t, "nodes-found", 2)
+	r.count(t, "api-found", 1)
 	for _, kind := range []string{"container", "network", "volume"} {
 		args := []string{kind, "ls", "--quiet", "--filter=label=com.docker.compose.project=" + name}
 		if kind == "container" {

@@ -183,6 +183,7 @@ func TestEmulator(t *testing.T) {
 	t.Run("a task that is killed is replaced, and leaves the ring", func(t *testing.T) { e.kill(t, three) })
 	t.Run("a new image rolls through", e.roll)
 	t.Run("a broken image fails, and says why", e.broken)
+	t.Run("what is there is found, by every way", e.judged)
 	for range 2 {
 		if out, err := e.script(t, "destroy.sh"); err != nil || !strings.Contains(out, "nothing of e2e is left") {
 			t.Errorf("destroy.sh: %v\n%s", err, out)
@@ -280,6 +281,21 @@ func ask(ctx context.Context, api string) (a answers) {
 			return a
 		}
 	}
+}
+
+// judged measures a cluster of its own. What the emulator takes and does not do is told.
+func (e *emulator) judged(t *testing.T) {
+	r := judge(t, "emulator", e.env, "--endpoint="+e.endpoint, "--image="+e.image)
+	r.samples(t, "lookup/cloudmap", 200)
+	r.samples(t, "lookup/ecs", 200)
+	r.samples(t, "join/total", 1)
+	r.samples(t, "node-to-node", 200)
+	r.samples(t, "client-to-api", 200)
+	r.count(t, "nodes-found", 2)
+	r.count(t, "api-found", 1)
+	r.count(t, "CloudWatch GeeCache", 0)
+	r.fact(t, "own metrics", "accepted but not done", "lines of the embedded metric format are in CloudWatch Logs")
+	r.fact(t, "Container Insights", "accepted but not done", "ECS/ContainerInsights")
 }
 
 // broken deploys an image that ends at once.

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
-	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
@@ -74,25 +73,38 @@ func (c *cloud) ListMetrics(ctx context.Context, name string) (map[string][]stri
 	if err != nil {
 		return nil, err
 	}
-	client := cloudwatch.NewFromConfig(c.config)
 	for _, s := range metricSpaces {
-		var names []string
-		pages := cloudwatch.NewListMetricsPaginator(client, &cloudwatch.ListMetricsInput{
-			Namespace: aws.String(s.namespace), Dimensions: []cwtypes.DimensionFilter{{Name: aws.String(s.dimension), Value: &name}},
-		})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return nil, c.explain("cloudwatch:ListMetrics", err)
-			}
-			for _, m := range page.Metrics {
-				names = append(names, aws.ToString(m.MetricName))
-			}
+		names, err := c.metricNames(ctx, s.namespace, s.dimension, name)
+		if err != nil {
+			return nil, c.explain("cloudwatch:ListMetrics", err)
 		}
 		slices.Sort(names)
 		all["CloudWatch "+s.namespace] = slices.Compact(names)
 	}
 	return all, nil
+}
+
+// metricNames returns the names of metrics in a namespace with a value of a dimension. The
+// SDK speaks CBOR with CloudWatch, which emulators do not all answer: this asks as it was
+// before that.
+func (c *cloud) metricNames(ctx context.Context, namespace, dimension, value string) (names []string, err error) {
+	form := url.Values{
+		"Action": {"ListMetrics"}, "Version": {"2010-08-01"}, "Namespace": {namespace},
+		"Dimensions.member.1.Name": {dimension}, "Dimensions.member.1.Value": {value},
+	}
+	for {
+		var page struct {
+			Names []string `xml:"ListMetricsResult>Metrics>member>MetricName"`
+			Next  string   `xml:"ListMetricsResult>NextToken"`
+		}
+		if err := c.query(ctx, "monitoring", form, &page); err != nil {
+			return nil, err
+		}
+		if names = append(names, page.Names...); page.Next == "" {
+			return names, nil
+		}
+		form.Set("NextToken", page.Next)
+	}
 }
 
 // LookUp implements Looker.

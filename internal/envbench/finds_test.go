@@ -2,9 +2,13 @@ package envbench
 
 import (
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -41,5 +45,30 @@ func TestFamilies(t *testing.T) {
 	got := families("# HELP a_total what\n# TYPE a_total counter\na_total 1\n# TYPE b gauge\nb{x=\"# TYPE c\"} 1\n")
 	if !slices.Equal(got, []string{"a_total", "b"}) {
 		t.Errorf("families() = %v", got)
+	}
+}
+
+// Pages of metrics are put together; each is asked for as CloudWatch's older protocol has it.
+func TestMetricNames(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.FormValue("Action") != "ListMetrics" || r.FormValue("Namespace") != "GeeCache" || r.FormValue("Dimensions.member.1.Name") != "cluster" ||
+			r.FormValue("Dimensions.member.1.Value") != "a" || !strings.Contains(r.Header.Get("Authorization"), "/us-east-1/monitoring/aws4_request") {
+			t.Errorf("the request is %v, %v", r.Form, r.Header)
+		}
+		name, next := "geecache_b", "<NextToken>more</NextToken>"
+		if r.FormValue("NextToken") == "more" {
+			name, next = "geecache_a", ""
+		}
+		fmt.Fprintf(w, `<ListMetricsResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><ListMetricsResult><Metrics><member><Namespace>GeeCache</Namespace>`+
+			`<MetricName>%s</MetricName><Dimensions><member><Name>cluster</Name></member></Dimensions></member></Metrics>%s</ListMetricsResult></ListMetricsResponse>`, name, next)
+	}))
+	defer srv.Close()
+	c, err := newEmulator(Options{Endpoint: srv.URL, Region: "us-east-1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := c.metricNames(t.Context(), "GeeCache", "cluster", "a")
+	if err != nil || !slices.Equal(got, []string{"geecache_b", "geecache_a"}) {
+		t.Errorf("metricNames() = %v, %v", got, err)
 	}
 }

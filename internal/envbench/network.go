@@ -48,38 +48,41 @@ func (c *cloud) network(ctx context.Context) (network, error) {
 // askEC2 makes a call of EC2's API with one filter. EC2's module of the SDK takes minutes
 // and gigabytes to compile, for two calls: these are made by hand.
 func (c *cloud) askEC2(ctx context.Context, action, filter, value string, into any) error {
-	explained := func(err error) error { return c.explain("ec2:"+action, err) }
-	form := url.Values{
+	return c.explain("ec2:"+action, c.query(ctx, "ec2", url.Values{
 		"Action": {action}, "Version": {"2016-11-15"}, "Filter.1.Name": {filter}, "Filter.1.Value.1": {value},
-	}.Encode()
-	endpoint := c.Endpoint
+	}, into))
+}
+
+// query makes a call of the older protocol of AWS: a form, and XML for an answer.
+func (c *cloud) query(ctx context.Context, service string, values url.Values, into any) error {
+	form, endpoint := values.Encode(), c.Endpoint
 	if endpoint == "" {
-		endpoint = "https://ec2." + c.Region + ".amazonaws.com"
+		endpoint = "https://" + service + "." + c.Region + ".amazonaws.com"
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, endpoint+"/", strings.NewReader(form))
 	if err != nil {
-		return explained(err)
+		return err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
 	key, err := c.config.Credentials.Retrieve(ctx)
 	if err != nil {
-		return explained(err)
+		return err
 	}
 	sum := sha256.Sum256([]byte(form))
-	if err := v4.NewSigner().SignHTTP(ctx, key, req, hex.EncodeToString(sum[:]), "ec2", c.Region, time.Now()); err != nil {
-		return explained(err)
+	if err := v4.NewSigner().SignHTTP(ctx, key, req, hex.EncodeToString(sum[:]), service, c.Region, time.Now()); err != nil {
+		return err
 	}
 	resp, err := c.config.HTTPClient.Do(req)
 	if err != nil {
-		return explained(err)
+		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
 	if err != nil {
-		return explained(err)
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return explained(fmt.Errorf("%s: %s", resp.Status, body))
+		return fmt.Errorf("%s: %s", resp.Status, body)
 	}
-	return explained(xml.Unmarshal(body, into))
+	return xml.Unmarshal(body, into)
 }
