@@ -92,7 +92,7 @@ func (f *envUpFlags) registerDeployment(flags *pflag.FlagSet) {
 	flags.StringVar(&d.Source, "source", "", "URL of what misses are loaded from (default: the demonstration database)")
 	flags.StringVar(&d.Query, "query", "", "query of an SQL source")
 	flags.StringVar(&d.Snapshot, "snapshot", "", "where nodes save what they use most, to be warm when they start: s3://BUCKET/PREFIX; local: file:///DIR; an emulator's bucket is made")
-	flags.StringVar(&d.Registry, "registry", "", "how nodes find each other, if not as is usual in the environment: ecs for the API of ECS in place of Cloud Map")
+	flags.StringVar(&d.Registry, "registry", "", "how nodes find each other, if not as is usual in the environment: ecs for the API of ECS in place of Cloud Map; docker: etcd://etcd:2379/geecache for an etcd beside")
 	flags.IntVar(&d.Port, "port", 0, "local: port of the first node")
 	flags.IntVar(&d.APIPort, "api", 0, "local, docker: port of the API")
 	flags.StringToStringVar(&d.Secrets, "secret", nil, "an environment variable of the nodes by reference, NAME=env:VARIABLE or NAME=file:PATH; repeatable")

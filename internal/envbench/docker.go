@@ -233,6 +233,9 @@ func (c *composed) bring(ctx context.Context, w *stopwatch, name string, nodes i
 	if err != nil {
 		return nil, err
 	}
+	if slices.ContainsFunc(env, func(v string) bool { return strings.HasPrefix(v, "GEECACHE_REGISTRY="+etcdRegistry) }) {
+		env = append(env, "COMPOSE_PROFILES="+etcdService) // nodes depend on it where it is
+	}
 	w.stage(StageControlPlane, fmt.Sprintf("%d nodes and an API server", nodes))
 	limited, cancel := context.WithTimeout(ctx, c.StartWithin)
 	defer cancel()

@@ -12,8 +12,12 @@ import (
 	"github.com/geecache/geecache/internal/registries"
 )
 
-// etcdService is what the compose file calls its etcd.
-const etcdService = "etcd"
+// etcdService is what the compose file calls its etcd and the profile that has it, and
+// etcdRegistry begins the URL of a registry that is this etcd.
+const (
+	etcdService  = "etcd"
+	etcdRegistry = "etcd://" + etcdService + ":2379"
+)
 
 // SeekLogs implements LogSeeker: Docker keeps a log of each container.
 func (c *composed) SeekLogs(ctx context.Context, name, text string) (LogView, error) {
@@ -55,14 +59,14 @@ func (c *composed) LookUp(ctx context.Context, name string, n int) []Lookup {
 		Lookup{Method: "cloudmap", Err: &Unsupported{"Cloud Map", "the environment docker has no API of AWS"}},
 		Lookup{Method: "ecs", Err: &Unsupported{"the API of ECS", "the environment docker has no API of AWS"}},
 	)
-	etcd := Lookup{Method: "etcd", Err: &Unsupported{"etcd", "the deployment has no etcd: it is in the compose file's profile etcd, with --registry etcd://etcd:2379"}}
+	etcd := Lookup{Method: "etcd", Err: &Unsupported{"etcd", "the deployment has no etcd: it is in the compose file's profile etcd, with --registry " + etcdRegistry + "/geecache"}}
 	running, err := c.all(ctx, name)
 	if err != nil {
 		etcd.Err = err
 	}
 	for _, in := range running {
-		if in.Service == etcdService && in.State == "running" {
-			etcd = c.lookInside(ctx, name, "etcd", "etcd://etcd:2379", n)
+		if registry := in.Env["GEECACHE_REGISTRY"]; in.Service == apiService && strings.HasPrefix(registry, etcdRegistry) {
+			etcd = c.lookInside(ctx, name, "etcd", registry, n)
 			etcd.Mode += "; gRPC over one connection"
 		}
 	}
