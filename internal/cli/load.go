@@ -53,7 +53,9 @@ closed loop instead, which measures throughput.
 
 It also measures itself: "scheduling lag" is how late requests were sent. From a
 p99 of 1 ms on, the result is marked "generator saturated": its figures are about
-the machine that load runs on, and not about the target.
+the machine that load runs on, and not about the target. On Linux, root can give
+it a processor whenever it needs one, on a busy machine too (nice does not):
+  chrt -r 1 geecache load ...
 
 --steps holds one rate after the other, each with a latency distribution of its
 own, and --warmup before each:
