@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +22,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/logging"
 )
 
 // Load returns the configuration of AWS's clients from the environment, the shared
@@ -55,6 +57,10 @@ func Load(ctx context.Context, region, endpoint, service string) (cfg aws.Config
 		cfg.Region = "us-east-1"
 	}
 	cfg.Credentials = &provider{cfg.Credentials, emulator}
+	// Its own lines would have another form than the program's; what matters, calls return.
+	cfg.Logger = logging.LoggerFunc(func(_ logging.Classification, format string, v ...any) {
+		slog.Debug(fmt.Sprintf(format, v...), "of", "AWS's SDK")
+	})
 	closeIdle = func() {}
 	if b, ok := cfg.HTTPClient.(*awshttp.BuildableClient); ok {
 		t := b.GetTransport() // a copy: the client's own cannot be had

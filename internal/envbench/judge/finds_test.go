@@ -205,3 +205,17 @@ func TestWrongValuesAreNoFigures(t *testing.T) {
 		t.Errorf("a wrong value: %v", err)
 	}
 }
+
+// An API that cannot answer in time has no rate, which is a finding.
+func TestNoRateIsAFinding(t *testing.T) {
+	f := newFake(t)
+	b := bench(t, f)
+	f.source = "" // nothing is answered rightly any more
+	var one result.Test
+	if err := b.maxRate(t.Context(), &one); err != nil {
+		t.Fatal(err)
+	}
+	if s := one.Find("max-rate"); s == nil || len(s.Samples) != 0 || !strings.Contains(s.Unsupported, "not one of 20 requests was answered rightly") {
+		t.Errorf("the highest rate is %+v", s)
+	}
+}
