@@ -28,7 +28,7 @@ export GEECACHE_API_TOKEN GEECACHE_ENV_NAME=$name GEECACHE_ENV_TIMEOUT=10m
 say "load: $rate requests a second for $duration, through the load balancer and the internet"
 stamp=$(date -u +%Y%m%dT%H%M%SZ)
 geecache env status aws
-geecache load --target "$url" --rate "$rate" --duration "$duration" --dist zipf --keys 3 --key-format 'user:%d' --expect any --json ".last-load-$stamp.json"
+geecache load --target "$url" --rate "$rate" --duration "$duration" --dist zipf --keys 3 --key-format 'user:%d' --expect any --allow-saturated --json ".last-load-$stamp.json"
 
 if [ -n "$scale" ]; then
   before=$(desired "$name-node")
