@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Measures how long deployments and scaling take in the emulator, beside as many containers
-# that only say hello. It deploys and removes clusters of its own.
+# Measures the emulator with geecache env bench, beside as many containers that only say
+# hello: --only deploy,scale for less, --times 3 for fewer. It deploys and removes clusters
+# of its own.
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 source "$(dirname "${BASH_SOURCE[0]}")/lib.sh"

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"slices"
 	"strings"
 
@@ -51,10 +52,13 @@ func Run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	fmt.Fprintf(errOut, "geecache: %v\n", err)
 	var usage *usageError
 	var own interface{ ExitCode() int }
+	var process *exec.ExitError // has the method, too, and its status is not ours
 	switch {
 	case errors.As(err, &usage):
 		fmt.Fprintf(errOut, "Run '%s --help' for what there is.\n", cmd.CommandPath())
 		return exitUsage
+	case errors.As(err, &process):
+		return exitError
 	case errors.As(err, &own):
 		return own.ExitCode()
 	}

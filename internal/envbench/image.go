@@ -33,6 +33,9 @@ func docker(ctx context.Context, env []string, args ...string) (string, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // a plugin, such as Compose, outlives a client that is killed
 	cmd.WaitDelay = dockerEnds
 	out, err := cmd.Output()
+	if err != nil && ctx.Err() != nil {
+		err = context.Cause(ctx) // why it was interrupted, and not how it ended then
+	}
 	if err != nil {
 		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, strings.TrimSpace(errs.String()))
 	}
