@@ -94,13 +94,23 @@ func (c *cloud) metricNames(ctx context.Context, namespace, dimension, value str
 	}
 	for {
 		var page struct {
-			Names []string `xml:"ListMetricsResult>Metrics>member>MetricName"`
-			Next  string   `xml:"ListMetricsResult>NextToken"`
+			Metrics []struct {
+				Name       string                         `xml:"MetricName"`
+				Dimensions []struct{ Name, Value string } `xml:"Dimensions>member"`
+			} `xml:"ListMetricsResult>Metrics>member"`
+			Next string `xml:"ListMetricsResult>NextToken"`
 		}
 		if err := c.query(ctx, "monitoring", form, &page); err != nil {
 			return nil, err
 		}
-		if names = append(names, page.Names...); page.Next == "" {
+		for _, m := range page.Metrics {
+			for _, d := range m.Dimensions { // an emulator may not look at the filter
+				if d.Name == dimension && d.Value == value {
+					names = append(names, m.Name)
+				}
+			}
+		}
+		if page.Next == "" {
 			return names, nil
 		}
 		form.Set("NextToken", page.Next)

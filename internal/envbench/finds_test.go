@@ -60,7 +60,8 @@ func TestMetricNames(t *testing.T) {
 			name, next = "geecache_a", ""
 		}
 		fmt.Fprintf(w, `<ListMetricsResponse xmlns="http://monitoring.amazonaws.com/doc/2010-08-01/"><ListMetricsResult><Metrics><member><Namespace>GeeCache</Namespace>`+
-			`<MetricName>%s</MetricName><Dimensions><member><Name>cluster</Name></member></Dimensions></member></Metrics>%s</ListMetricsResult></ListMetricsResponse>`, name, next)
+			`<MetricName>%s</MetricName><Dimensions><member><Name>cluster</Name><Value>a</Value></member></Dimensions></member>`+
+			`<member><MetricName>geecache_c</MetricName><Dimensions><member><Name>cluster</Name><Value>another</Value></member></Dimensions></member></Metrics>%s</ListMetricsResult></ListMetricsResponse>`, name, next)
 	}))
 	defer srv.Close()
 	c, err := newEmulator(Options{Endpoint: srv.URL, Region: "us-east-1"})
