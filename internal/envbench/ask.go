@@ -4,10 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -75,8 +75,20 @@ func (a *Asker) Metrics(ctx context.Context, addr string) ([]byte, error) {
 	return a.p.get(ctx, addr, "/metrics")
 }
 
-// Mark has a process log a marker.
+// Mark has a process log a marker. A process takes only so many in a second: then the
+// next one is waited for.
 func (a *Asker) Mark(ctx context.Context, addr, marker string) error {
+	return poll(ctx, func(ctx context.Context) (bool, error) {
+		err := a.mark(ctx, addr, marker)
+		var refused *statusError
+		if errors.As(err, &refused) && refused.code == http.StatusTooManyRequests {
+			return false, nil
+		}
+		return true, err
+	})
+}
+
+func (a *Asker) mark(ctx context.Context, addr, marker string) error {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+addr+"/logz?"+url.Values{"marker": {marker}}.Encode(), nil)
 	if err != nil {
 		return err
@@ -91,7 +103,8 @@ func (a *Asker) Mark(ctx context.Context, addr, marker string) error {
 		return short(err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("POST /logz: %s: %.200s", resp.Status, body)
+		line, _, _ := strings.Cut(strings.TrimSpace(string(body)), "\n")
+		return &statusError{resp.StatusCode, resp.Header.Get("Geecache-Error"), line}
 	}
 	return nil
 }

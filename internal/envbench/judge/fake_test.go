@@ -31,6 +31,7 @@ type fake struct {
 	source  string
 	lost    bool // what is logged arrives nowhere
 	double  bool // a stampede makes two queries
+	full    bool // the last marker was refused, for there had been too many
 	variety map[string][]string
 	log     map[string][]string // by process
 	cached  map[string]bool
@@ -103,6 +104,10 @@ func (f *fake) serve(m *fakeMember, w http.ResponseWriter, r *http.Request) {
 		}
 		_ = json.NewEncoder(w).Encode(s)
 	case path == "/logz":
+		if f.full = !f.full; f.full { // each first try is one too many in its second
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
 		f.log[m.id] = append(f.log[m.id], r.FormValue("marker"))
 		_, _ = io.WriteString(w, "{}")
 	case path == "/api":
