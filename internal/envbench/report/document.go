@@ -217,7 +217,7 @@ func (w *writer) tests() {
 		if i > 0 {
 			w.printf("\n")
 		}
-		w.testSection(i+1, s)
+		w.testSection(s)
 	}
 }
 
@@ -235,7 +235,7 @@ func (w *writer) limitations() {
 			case t == nil:
 				lines = append(lines, title+": "+notMeasured+".")
 			case t.State == result.Unsupported, t.State == result.Failed:
-				lines = append(lines, fmt.Sprintf("%s: %s: %s", title, t.State, w.quoted(c, t.Evidence)))
+				lines = append(lines, fmt.Sprintf("%s: %s: %s", title, t.State, w.evidence(c, t.Evidence)))
 			}
 			if t == nil {
 				continue
@@ -247,7 +247,7 @@ func (w *writer) limitations() {
 			}
 			for _, series := range t.Series {
 				if series.Unsupported != "" {
-					lines = append(lines, fmt.Sprintf("%s, %s: %s: %s", title, w.quoted(c, label(series.Name)), notSupported, w.quoted(c, series.Unsupported)))
+					lines = append(lines, fmt.Sprintf("%s, %s: %s: %s", title, w.quoted(c, label(series.Name)), notSupported, w.evidence(c, series.Unsupported)))
 				}
 			}
 		}

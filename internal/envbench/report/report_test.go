@@ -46,6 +46,25 @@ func read(t *testing.T, path string) string {
 	return string(text)
 }
 
+// The document in the repository is what the newest results of each environment generate.
+func TestDocumentIsCurrent(t *testing.T) {
+	document := filepath.Join("..", "..", "..", "DEPLOYMENT_COMPARISON.md")
+	files, err := Newest(filepath.Join("..", "..", "..", "benchmarks", "results", "env"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(document, files, true); err != nil {
+		t.Error(err)
+	}
+	d, err := Read(files, chartsBeside(document))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, n := range untraced(read(t, document), d) {
+		t.Errorf("line %d: %s comes from nowhere: print it by writer.from", n.Line, n.Text)
+	}
+}
+
 // Whatever is changed in the document, a chart or the results, the check sees it.
 func TestDriftIsSeen(t *testing.T) {
 	dir := t.TempDir()

@@ -10,50 +10,51 @@ import (
 
 // A section is one of the judge's tests, as the document has it.
 type section struct {
-	id, title string
-	main      string // the series that says most; empty: there is none
-	subject   string // of sentences about it
-	chart     string // file name; empty: there is none
-	text      string // what a reader has to know; without figures
+	id, number, title string // number as the plan of tests has it
+
+	main    string // the series that says most; empty: there is none
+	subject string // of sentences about it
+	chart   string // file name; empty: there is none
+	text    string // what a reader has to know; without figures
 }
 
 // sections returns the tests in the order of the document.
 func sections() []section {
 	return []section{
-		{"deploy", "Deployment time", "total", "A first deployment", deployChart,
+		{"deploy", "1", "Deployment time", "total", "A first deployment", deployChart,
 			"From the call until every node gives a right answer and all have one ring. The stages add up to the total."},
-		{"redeploy", "Redeployment after a change", "total", "A redeployment after a change of the source", "",
+		{"redeploy", "1b", "Redeployment after a change", "total", "A redeployment after a change of the source", "",
 			"The report's \"iteration\": the program's source has changed, is built, and rolls through the running deployment."},
-		{"discovery", "Service discovery", "", "", latencyChart,
+		{"discovery", "2", "Service discovery", "", "", latencyChart,
 			"How long a lookup takes by each way that nodes can find each other here, and how long it takes from the start of a new node until it is " +
 				"in every ring. Lookups run in the background: no request of a cache waits for one."},
-		{"counts", "Scalability: what is counted, and what is there", "", "", "",
+		{"counts", "3", "Scalability: what is counted, and what is there", "", "", "",
 			"What was asked for, what the environment reports, and what really runs, answers and owns keys. Rows with \"broken\" are of a deployment in " +
 				"which one task was planted that cannot work: where reported and answering differ there, the environment's word is not enough."},
-		{"scale", "Horizontal scaling, 3 to 5 nodes and back", "out/total", "Scaling from 3 to 5 nodes", scaleChart,
+		{"scale", "4", "Horizontal scaling, 3 to 5 nodes and back", "out/total", "Scaling from 3 to 5 nodes", scaleChart,
 			"Stages, the share of keys that have another owner afterwards beside the least that is possible, and requests that failed meanwhile."},
-		{"logs", "Logs, from end to end", "", "", "",
+		{"logs", "5", "Logs, from end to end", "", "", "",
 			"Each node logs a marker of its own, which is then looked for where the environment keeps logs."},
-		{"metrics", "Metrics", "", "", "",
+		{"metrics", "6", "Metrics", "", "", "",
 			"Names of metrics, counted by the place where they were found."},
-		{"network", "Network", "", "", latencyChart,
+		{"network", "7", "Network", "", "", latencyChart,
 			"Round trips between nodes, and from a client to the API."},
-		{"cache", "How the cache behaves there", "", "", latencyChart,
+		{"cache", "8", "How the cache behaves there", "", "", latencyChart,
 			"Many callers ask for one key that nobody has; hits and misses, timed; and the highest rate at which the slowest requests stay within a limit."},
-		{"recovery", "Recovery from a node's death", "ring-healed", "Healing of the ring after a node's death", "",
+		{"recovery", "9", "Recovery from a node's death", "ring-healed", "Healing of the ring after a node's death", "",
 			"A node is killed without a word, under load."},
-		{"cost", "Cost", "", "", costChart,
+		{"cost", "10", "Cost", "", "", costChart,
 			"Of the deployment that ran, item by item, from the dated price table. Prices are not samples and have no interval."},
-		{"setup", "Effort of setting up", "", "", "",
+		{"setup", "11", "Effort of setting up", "", "", "",
 			"What it takes from a fresh clone, counted."},
-		{"fidelity", "Fidelity to AWS", "", "", "",
+		{"fidelity", "12", "Fidelity to AWS", "", "", "",
 			"Each call and behaviour that the deployment relies on, probed one by one: done, accepted but not done, refused, or not tried."},
 	}
 }
 
 // testSection writes what was found of a test.
-func (w *writer) testSection(number int, s section) {
-	w.printf("### %s %s\n\n%s\n", w.from(TheMethod, fmt.Sprintf("Test %d.", number)), w.from(TheMethod, s.title), w.from(TheMethod, s.text))
+func (w *writer) testSection(s section) {
+	w.printf("### %s %s\n\n%s\n", w.from(TheMethod, "Test "+s.number+"."), w.from(TheMethod, s.title), w.from(TheMethod, s.text))
 	w.methods(s.id)
 	w.quantities(s.id)
 	if s.main != "" {
@@ -103,7 +104,8 @@ func (w *writer) methods(id string) {
 // all returns the names of a test's series and counts, in the order in which they are met.
 func (w *writer) all(id string) (names []string) {
 	add := func(name string) {
-		if !slices.Contains(names, name) {
+		// What an item costs in a month is its price of an hour once more.
+		if !slices.Contains(names, name) && !strings.Contains(name, "month/item/") {
 			names = append(names, name)
 		}
 	}
@@ -252,12 +254,12 @@ func (w *writer) remarks(id string) {
 			continue
 		}
 		if t.State != result.Measured {
-			add(c, "%s: %s", t.State, w.quoted(c, t.Evidence))
+			add(c, "%s: %s", t.State, w.evidence(c, t.Evidence))
 		}
 		for _, s := range t.Series {
 			name := w.quoted(c, label(s.Name))
 			if s.Unsupported != "" {
-				add(c, "%s: %s: %s", name, notSupported, w.quoted(c, s.Unsupported))
+				add(c, "%s: %s: %s", name, notSupported, w.evidence(c, s.Unsupported))
 			}
 			if s.Note != "" {
 				add(c, "%s: %s", name, w.quoted(c, s.Note))

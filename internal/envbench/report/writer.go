@@ -47,6 +47,14 @@ func (w *writer) quoted(c column, text string) string {
 	return w.from(c.source, strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "'").Replace(text))
 }
 
+// evidence returns why something is not supported, without saying so once more.
+func (w *writer) evidence(c column, text string) string {
+	if _, why, ok := strings.Cut(text, " is "+notSupported+": "); ok {
+		text = why
+	}
+	return w.quoted(c, text)
+}
+
 // row writes a line of a table.
 func (w *writer) row(cells ...string) { w.printf("| %s |\n", strings.Join(cells, " | ")) }
 
@@ -112,7 +120,7 @@ func (w *writer) value(c column, s *result.Series) string {
 			text += fmt.Sprintf(" (%s%% to %s%%)", number(100*iv.Low), number(100*iv.High))
 		}
 	} else {
-		text += " " + s.Unit + interval(s.Samples)
+		text += " " + strings.ReplaceAll(s.Unit, "1/s", "a second") + interval(s.Samples)
 	}
 	if len(s.Samples) >= many {
 		text += fmt.Sprintf(", p90 %s, p99 %s", number(s.Quantile(0.9)), number(s.Quantile(0.99)))
