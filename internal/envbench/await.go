@@ -95,6 +95,7 @@ func (w *stopwatch) follow(s *Status) {
 // last. look returns what is there, with all members asked. The stage in which w is then goes
 // on.
 func (o Options) awaitAgreement(ctx context.Context, w *stopwatch, look func(context.Context) (*Status, error)) (*Status, error) {
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, o.StartWithin)
 	defer cancel()
 	var last *Status
@@ -111,8 +112,19 @@ func (o Options) awaitAgreement(ctx context.Context, w *stopwatch, look func(con
 		last = s
 		return s.Agree, nil
 	})
+	if err != nil && whole.Err() != nil {
+		return last, fmt.Errorf("interrupted while %s: %w", why(last), context.Cause(whole))
+	}
 	if err != nil && last != nil && ctx.Err() != nil {
 		return last, fmt.Errorf("after %v, %s", o.StartWithin, last.why())
 	}
 	return last, err
+}
+
+// why says what was seen last; nil: nothing was.
+func why(s *Status) string {
+	if s == nil {
+		return "nothing was seen yet"
+	}
+	return s.why()
 }

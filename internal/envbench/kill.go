@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"time"
 
@@ -73,7 +74,16 @@ func (c *cloud) Kill(ctx context.Context, name string, m Member) (time.Time, err
 		if first == "" {
 			return begun, &Unsupported{"killing a task", fmt.Sprintf("this machine's Docker has no container of task %s: is the emulator another machine's?", m.task)}
 		}
+		text, err := docker(ctx, nil, "inspect", "--format", "{{.State.Pid}}", first)
+		if err != nil {
+			return begun, err
+		}
 		begun = time.Now()
+		if pid, err := strconv.Atoi(text); err == nil && pid > 0 { // at once, where this user may
+			if p, err := os.FindProcess(pid); err == nil && p.Kill() == nil {
+				return begun, nil
+			}
+		}
 		_, err = docker(ctx, nil, "kill", "--signal=KILL", first)
 		return begun, err
 	}
