@@ -23,7 +23,7 @@ func sections() []section {
 	return []section{
 		{"deploy", "1", "Deployment time", "total", "A first deployment", deployChart,
 			"From the call until every node gives a right answer and all have one ring. The stages add up to the total."},
-		{"redeploy", "1b", "Redeployment after a change", "total", "A redeployment after a change of the source", "",
+		{"redeploy", "1b", "Redeployment after a change", "total", "A redeployment after a change of the source", againChart,
 			"The report's \"iteration\": the program's source has changed, is built, and rolls through the running deployment."},
 		{"discovery", "2", "Service discovery", "", "", latencyChart,
 			"How long a lookup takes by each way that nodes can find each other here, and how long it takes from the start of a new node until it is " +
