@@ -63,7 +63,7 @@ func (k *Keeper) load(ctx context.Context) {
 	}
 	parts = k.choose(parts)
 	if len(parts) == 0 {
-		k.cfg.Log.Info("there is no snapshot to load: the node starts cold", "cluster", k.cfg.Cluster)
+		k.cfg.Log.Info("there is no snapshot to load: the node starts cold")
 		return
 	}
 	l := &loading{k: k, read: make(map[string]bool), told: make(map[string]bool)}

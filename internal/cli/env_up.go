@@ -47,6 +47,9 @@ func newEnvUpCommand() *cobra.Command {
 				return err
 			}
 			defer cancel()
+			if cmd.Flags().Changed("nodes") && f.deployment.Nodes < 1 {
+				return usagef("--nodes is %d: use 1 to %d", f.deployment.Nodes, envbench.MaxNodes)
+			}
 			f.complete(args[0])
 			if err := f.deployment.Validate(); err != nil {
 				return &usageError{err}

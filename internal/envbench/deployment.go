@@ -152,7 +152,7 @@ func (d Deployment) secrets() (map[string]string, error) {
 		var value string
 		switch kind {
 		case "env":
-			value = os.Getenv(rest)
+			value = strings.TrimSpace(os.Getenv(rest)) // as of a file: a newline at the end is nobody's wish
 		case "file":
 			text, err := os.ReadFile(rest)
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"io"
 	"maps"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -160,6 +161,10 @@ func (r *reader) nearest(wrote string, names []string) string {
 	return ": there are " + strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }
 
+// wholeNumber is how whole numbers are written: YAML would take 010 for eight, and 3.9 for
+// three.
+var wholeNumber = regexp.MustCompile(`^[+-]?(0|[1-9][0-9]*)$`)
+
 // value reads a text, a number, true or false, or a list of texts. It reports whether it
 // could.
 func (r *reader) value(n *yaml.Node, v reflect.Value, path string) bool {
@@ -185,7 +190,8 @@ func (r *reader) value(n *yaml.Node, v reflect.Value, path string) bool {
 		}
 		return true
 	}
-	if err := n.Decode(v.Addr().Interface()); err != nil {
+	whole := kind.Kind() != reflect.Int || n.Kind == yaml.ScalarNode && wholeNumber.MatchString(n.Value)
+	if err := n.Decode(v.Addr().Interface()); err != nil || !whole {
 		wrote := "something else"
 		if n.Kind == yaml.ScalarNode {
 			wrote = fmt.Sprintf("%q", n.Value)

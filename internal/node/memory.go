@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"os"
@@ -173,7 +174,7 @@ func (g *guard) getter(source geecache.Getter) geecache.Getter {
 		}
 		defer g.onWay.Release(need)
 		v, err := source.Get(ctx, key)
-		if err == nil {
+		if err == nil || errors.Is(err, geecache.ErrNotFound) { // what is not there takes no room
 			g.learn(int64(len(v.Bytes)))
 		}
 		return v, err
@@ -181,11 +182,13 @@ func (g *guard) getter(source geecache.Getter) geecache.Getter {
 }
 
 // learn is told of a value's size: what is expected grows with it at once, and
-// shrinks slowly.
+// shrinks within some dozens of loads. A process begins with the largest value that there
+// may be, with room for a few: it must know better before the fifty milliseconds of each
+// add up.
 func (g *guard) learn(size int64) {
 	for {
 		old := g.expect.Load()
-		if g.expect.CompareAndSwap(old, max(size, old-old/64)) {
+		if g.expect.CompareAndSwap(old, max(size, old-old/8)) {
 			return
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -206,4 +207,48 @@ func TestLargeValuesWaitForRoom(t *testing.T) {
 		}
 		leave <- struct{}{}
 	})
+}
+
+// A process that has just begun expects the largest values that there may be, and room for
+// a few of them. Small ones, or none at all, must not wait for that.
+func TestLoadsOfANewProcessDoNotQueue(t *testing.T) {
+	for name, source := range map[string]geecache.GetterFunc{
+		"not found": func(context.Context, string) (geecache.Value, error) {
+			time.Sleep(50 * time.Millisecond)
+			return geecache.Value{}, geecache.ErrNotFound
+		},
+		"small values": func(context.Context, string) (geecache.Value, error) {
+			time.Sleep(50 * time.Millisecond)
+			return geecache.Value{Bytes: []byte("630")}, nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, _, _ := newTestGuard(t, 256<<20, 8<<20)
+			synctest.Test(t, func(t *testing.T) {
+				const loads = 1200 // 300 a second
+				get := g.getter(source)
+				var longest atomic.Int64
+				var all sync.WaitGroup
+				for range loads {
+					all.Go(func() {
+						begun := time.Now()
+						if _, err := get.Get(t.Context(), "k"); err != nil && !errors.Is(err, geecache.ErrNotFound) {
+							t.Error(err)
+						}
+						for took := int64(time.Since(begun)); ; {
+							old := longest.Load()
+							if took <= old || longest.CompareAndSwap(old, took) {
+								return
+							}
+						}
+					})
+					time.Sleep(time.Second / 300)
+				}
+				all.Wait()
+				if took := time.Duration(longest.Load()); took > 500*time.Millisecond {
+					t.Errorf("one of %d loads, of 50 ms each, took %v", loads, took)
+				}
+			})
+		})
+	}
 }
