@@ -1,7 +1,7 @@
 # make help lists the targets. The steps themselves are in tools/ci, which says
 # what it runs, how long it took, and what to do when it fails.
 .DEFAULT_GOAL := help
-.PHONY: help test check lint fuzz chaos generate regenerate step tools build bench bench-compare bench-report env-report dashboards clean FORCE
+.PHONY: help test check lint fuzz chaos generate regenerate step tools build release bench bench-compare bench-report env-report dashboards clean FORCE
 
 CI := bin/ci -root .
 
@@ -38,6 +38,9 @@ tools: bin/ci ## Build the pinned tools into bin/
 build: ## Build bin/geecache
 	go build -o bin/geecache .
 
+release: bin/ci ## Make dist/ for the tag of this commit: archives, SBOMs, sums
+	@$(CI) release
+
 BENCH := bin/bench -C benchmarks
 
 bench: bin/bench ## Measure everything beside the peers, 10 times (25 minutes; N=3 for fewer)
@@ -59,7 +62,7 @@ dashboards: ## Make monitoring/grafana/dashboards of tools/monitoring
 	go run -C tools/monitoring .
 
 clean: ## Remove what make has built
-	rm -rf bin
+	rm -rf bin dist
 
 # Go knows what is up to date; make does not.
 bin/ci: FORCE

@@ -53,6 +53,9 @@ func allSteps() []step {
 		{"terraform", "the deployment to AWS: fmt, validate, plan and apply against a stand-in, its rules, checkov", "mend what is named in aws-terraform/; an exception from checkov is argued beside it", terraform},
 		{"vulns", "govulncheck: known vulnerabilities that the code reaches", "update the module or the Go release that it names", vulns},
 		{"runner", "the tests of these steps themselves", "mend tools/ci", runner},
+		{"release", "dist/ for the tag of HEAD: archives, SBOMs, sums", "see what it says of the tag and CHANGELOG.md", release},
+		{"release-image", "push the image of the release for its platforms, with attestations (after release)", "log in with docker login, and set GEECACHE_RELEASE_IMAGE", releaseImage},
+		{"release-publish", "make the release of dist/ on GitHub (after release)", "gh must be logged in; gh release delete removes a half one", releasePublish},
 		{"cross", "builds for the other systems", "mend the code for the system that is named, or give it a build constraint", cross},
 		{"benchmarks", "the module of benchmarks: vet, staticcheck, its tests, and that its documents are what the results generate", "mend benchmarks/, or run make bench-report; no time is asserted there", benchmarks},
 		{"monitoring", "dashboards, rules and alerts: what they are made of, and what a Prometheus that scrapes a cluster answers (after servers)", "run make dashboards if they have drifted; else see which panel, rule or metric is named", monitoring},
@@ -154,12 +157,13 @@ func dockerfiles(ctx context.Context, w *workspace) error {
 	return w.do(ctx, ".", "hadolint", append([]string{"--failure-threshold=style"}, files...)...)
 }
 
-// cross builds everything for the systems that the machine is not.
+// cross builds everything for systems that the machine is not, as releases are built.
+// The program for linux/arm64 is built with the image.
 func cross(ctx context.Context, w *workspace) error {
-	for _, target := range []string{"linux/arm64", "darwin/arm64", "windows/amd64"} {
+	for _, target := range []string{"darwin/arm64", "windows/amd64"} {
 		goos, goarch, _ := strings.Cut(target, "/")
 		env := []string{"CGO_ENABLED=0", "GOOS=" + goos, "GOARCH=" + goarch}
-		if err := w.doEnv(ctx, ".", env, "go", "build", "./..."); err != nil {
+		if err := w.doEnv(ctx, ".", env, "go", "build", "-trimpath", "./..."); err != nil {
 			return fmt.Errorf("%s: %w", target, err)
 		}
 	}
