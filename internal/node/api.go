@@ -208,56 +208,20 @@ func bad(format string, args ...any) error {
 	return &badRequest{http.StatusBadRequest, geecache.CodeBadRequest, fmt.Sprintf(format, args...)}
 }
 
-// A query is what a request asks for.
-type query struct {
-	key, group       string
-	hasKey, hasGroup bool
-}
-
-// parseQuery reads key and group from a raw query. A key may hold any bytes, so
-// nothing but their escaping is undone. Other parameters are left alone.
-func parseQuery(raw string) (query, error) {
-	var q query
-	for raw != "" {
-		var pair string
-		pair, raw, _ = strings.Cut(raw, "&")
-		name, value, _ := strings.Cut(pair, "=")
-		var field *string
-		var has *bool
-		switch name {
-		case "key":
-			field, has = &q.key, &q.hasKey
-		case "group":
-			field, has = &q.group, &q.hasGroup
-		default:
-			continue
-		}
-		if *has {
-			return q, bad("parameter %q is given twice: ask for one key at a time, or POST several to /api/batch", name)
-		}
-		*has = true
-		var err error
-		if *field, err = url.QueryUnescape(value); err != nil {
-			return q, bad("parameter %q: %v: escape its bytes as %%XX", name, err)
-		}
-	}
-	return q, nil
-}
-
 // ask finds the group and the key that a request asks for.
 func (a *API) ask(r *http.Request) (*geecache.Group, string, error) {
-	q, err := parseQuery(r.URL.RawQuery)
+	q, err := plain.ParseQuery(r.URL.RawQuery)
 	if err != nil {
-		return nil, "", err
+		return nil, "", bad("%v", err)
 	}
-	if !q.hasKey {
+	if !q.HasKey {
 		return nil, "", bad("parameter \"key\" is missing: use %s?key=K", r.URL.Path)
 	}
-	g, err := a.group(q.group)
+	g, err := a.group(q.Group)
 	if err == nil {
-		err = a.admit(r, g, q.key)
+		err = a.admit(r, g, q.Key)
 	}
-	return g, q.key, err
+	return g, q.Key, err
 }
 
 // admit refuses a request while memory is tight, unless memory answers it.

@@ -9,19 +9,19 @@ func (a *API) answerPlain(request, buf []byte) ([]byte, bool) {
 	if !ok || r.Path != "/api" || !a.node.Ready() || a.inFlight.Load() >= int64(a.cfg.MaxInFlight) {
 		return nil, false
 	}
-	q, err := parseQuery(r.Query)
-	if err != nil || !q.hasKey {
+	q, err := plain.ParseQuery(r.Query)
+	if err != nil || !q.HasKey {
 		return nil, false
 	}
-	g, err := a.group(q.group)
+	g, err := a.group(q.Group)
 	if err != nil {
 		return nil, false
 	}
-	res, err := g.Lookup(plain.OnlyMemory, q.key)
+	res, err := g.Lookup(plain.OnlyMemory, q.Key)
 	if err != nil {
 		return nil, false
 	}
-	d := a.digests.of(g, q.key, &res)
+	d := a.digests.of(g, q.Key, &res)
 	b := a.dates.Begin(buf)
 	b = plain.Field(b, "Content-Type", octetStream[0])
 	b = plain.Field(b, "Etag", d.tag[0])

@@ -68,7 +68,7 @@ const (
 )
 
 // decoders are the directories whose fuzz targets read what comes from outside: the network, or a snapshot.
-var decoders = []string{"geecache", "peergrpc", "internal/node", "internal/plain", "registry/gossip", "snapshot"}
+var decoders = []string{"geecache", "peergrpc", "internal/plain", "registry/gossip", "snapshot"}
 
 // A target is a fuzz target.
 type target struct{ file, name string }
