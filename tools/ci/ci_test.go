@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -109,6 +110,27 @@ func TestPrintTests(t *testing.T) {
 	}
 	if _, err := printTests(strings.NewReader(`{"Action":"start"} not JSON`), &out); err == nil {
 		t.Error("no error for what is not JSON")
+	}
+}
+
+// What race leaves to sockets must run there.
+func TestWhatRaceLeavesToSockets(t *testing.T) {
+	for pkg, want := range map[string]bool{
+		"github.com/geecache/geecache":               false,
+		"github.com/geecache/geecache/geecache":      true,
+		"github.com/geecache/geecache/geecachepb":    false,
+		"github.com/geecache/geecache/internal/node": true,
+		"github.com/geecache/geecache/e2e":           true,
+		"github.com/geecache/geecache/lru":           false,
+	} {
+		if got := inSockets(pkg); got != want {
+			t.Errorf("%s: %v, want %v", pkg, got, want)
+		}
+	}
+	for _, s := range sets() {
+		if slices.Contains(s.steps, "race") && !slices.Contains(s.steps, "sockets") {
+			t.Errorf("set %s has step race, and not sockets", s.name)
+		}
 	}
 }
 
