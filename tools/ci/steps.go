@@ -174,7 +174,7 @@ func runner(ctx context.Context, w *workspace) error {
 	if err := w.do(ctx, "tools", "go", "vet", "./..."); err != nil {
 		return err
 	}
-	return w.do(ctx, "tools", "go", "test", "-shuffle=on", "./...")
+	return w.do(ctx, "tools", "go", "test", "-shuffle=on", "-timeout=20m", "./...")
 }
 
 // benchmarks checks the module that measures: its tests run every suite with tiny
