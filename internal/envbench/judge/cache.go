@@ -303,7 +303,7 @@ func (b *cacheBench) search(ctx context.Context) (*loadgen.MaxRate, error) {
 	limited, cancel := context.WithTimeout(ctx, rateWithin)
 	defer cancel()
 	found, err := loadgen.FindMaxRate(limited, loadgen.Config{
-		URLs: []string{b.now.API}, Group: b.one.group, Expect: right, Warmup: rateWarmup,
+		URLs: []string{b.now.API + "/api?key={key}&group={group}"}, Group: b.one.group, Expect: right, Warmup: rateWarmup,
 		Keys: loadgen.Keys{N: hotKeys, Format: userFormat},
 	}, loadgen.Search{P99: rateLimit, Probe: rateProbe, Precision: ratePlaces, From: rateFrom, Lowest: rateLowest}, func(p loadgen.Probe) {
 		b.tell("%s, %.0f/s: %s %s", p.Phase, p.Rate, p.Verdict, p.Why)

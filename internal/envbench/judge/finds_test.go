@@ -210,7 +210,8 @@ func TestWrongValuesAreNoFigures(t *testing.T) {
 func TestNoRateIsAFinding(t *testing.T) {
 	f := newFake(t)
 	b := bench(t, f)
-	f.source = "" // nothing is answered rightly any more
+	b.now.API += "/" // as below a path
+	f.source = ""    // nothing is answered rightly any more
 	var one result.Test
 	if err := b.maxRate(t.Context(), &one); err != nil {
 		t.Fatal(err)
