@@ -15,7 +15,7 @@ func deployTest() test {
 		id: "deploy", title: "Deployment from nothing",
 		method: "From the order to deploy, with nothing there, until the API gives the first right answer. Before it every process answers at its own " +
 			"address and all have one ring. What went before is removed each time, the pushed image too, whose layers a registry may keep. " +
-			"In turn, as many containers of a static server, made by the same calls, until all answer.",
+			"In turn, as many containers of a static server, made by the same calls, until all answer. After either, two nodes more, without any load.",
 		run: deploy,
 	}
 }
@@ -49,8 +49,15 @@ func deploy(ctx context.Context, s *session, t *result.Test) error {
 				return err
 			}
 			took := time.Since(begun)
+			scaled, err := s.scaledIdle(ctx, d)
+			if err != nil && !errors.As(err, &not) {
+				return err
+			}
 			if count {
 				add(t, d, took, stages)
+				if err == nil {
+					t.Add(helloPrefix(d)+"scale", "s", scaled.Seconds()).Warmups = 1
+				}
 			}
 			if err := s.driver.Down(ctx, d.Name); err != nil {
 				return err
@@ -64,14 +71,28 @@ func deploy(ctx context.Context, s *session, t *result.Test) error {
 	return err
 }
 
+// scaledIdle adds nodes to a deployment that nobody asks for anything, and returns how long
+// that took until all have one ring.
+func (s *session) scaledIdle(ctx context.Context, d envbench.Deployment) (time.Duration, error) {
+	begun := time.Now()
+	_, err := s.driver.Scale(ctx, d.Name, d.Nodes+moreNodes)
+	return time.Since(begun), err
+}
+
+// helloPrefix begins the names of what is measured with the static server.
+func helloPrefix(d envbench.Deployment) string {
+	if d.Hello {
+		return "hello/"
+	}
+	return ""
+}
+
 // add adds what one deployment took.
 func add(t *result.Test, d envbench.Deployment, took time.Duration, stages []envbench.Stage) {
-	if d.Hello {
-		t.Add("hello/total", "s", took.Seconds()).Warmups = 1
-		return
+	t.Add(helloPrefix(d)+"total", "s", took.Seconds()).Warmups = 1
+	if !d.Hello {
+		addStages(t, "stage/", stages)
 	}
-	t.Add("total", "s", took.Seconds()).Warmups = 1
-	addStages(t, "stage/", stages)
 }
 
 // addStages adds a sample of each stage. Those of one name are one.

@@ -280,3 +280,19 @@ func TestRepeatHalvesWhatTakesLong(t *testing.T) {
 		}
 	})
 }
+
+func TestDeployMeasuresAStaticServerBeside(t *testing.T) {
+	f := newStub(t)
+	r, err := Run(t.Context(), f, Config{Environment: "stub", Times: 3, Only: []string{"deploy"}, Hello: "hello:latest"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"total", "scale", "hello/total", "hello/scale"} {
+		if s := r.Test("deploy").Find(name); s == nil || len(s.Samples) != 3 || s.Warmups != 1 || s.Unsupported != "" {
+			t.Errorf("%s: %+v, want 3 samples", name, s)
+		}
+	}
+	if f.ups != 8 {
+		t.Errorf("%d deployments: want 4 of each", f.ups)
+	}
+}
