@@ -23,6 +23,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
+	"github.com/aws/smithy-go/middleware"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // Load returns the configuration of AWS's clients from the environment, the shared
@@ -81,6 +83,15 @@ func endpointOf(service string) string {
 		return s
 	}
 	return os.Getenv("AWS_ENDPOINT_URL")
+}
+
+// WithoutHostPrefix has a client put nothing before an endpoint's host, as the SDK does for
+// some calls: such hosts exist only at AWS.
+func WithoutHostPrefix(stack *middleware.Stack) error {
+	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("WithoutHostPrefix",
+		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
+			return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
+		}), middleware.Before)
 }
 
 // isAWS reports whether an endpoint is AWS's own, such as one of a VPC.

@@ -109,7 +109,11 @@ func (c *cloud) open(cfg aws.Config) {
 	c.ecr = ecr.NewFromConfig(cfg)
 	c.elb = elasticloadbalancingv2.NewFromConfig(cfg)
 	c.logs = cloudwatchlogs.NewFromConfig(cfg)
-	c.sd = servicediscovery.NewFromConfig(cfg)
+	c.sd = servicediscovery.NewFromConfig(cfg, func(o *servicediscovery.Options) {
+		if c.Endpoint != "" { // lookups go to data-HOST, which exists only at AWS
+			o.APIOptions = append(o.APIOptions, awsapi.WithoutHostPrefix)
+		}
+	})
 	c.secrets = secretsmanager.NewFromConfig(cfg)
 	c.s3 = s3.NewFromConfig(cfg, func(o *s3.Options) {
 		o.UsePathStyle = c.emulated // its host has no buckets' names before it

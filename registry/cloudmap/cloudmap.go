@@ -18,8 +18,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
-	"github.com/aws/smithy-go/middleware"
-	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // maxInstances is how many instances one answer can hold; there are no further
@@ -93,19 +91,12 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 		}
 		if o.BaseEndpoint != nil {
 			// Lookups go to data-HOST, which exists only at AWS.
-			o.APIOptions = append(o.APIOptions, withoutHostPrefix)
+			o.APIOptions = append(o.APIOptions, awsapi.WithoutHostPrefix)
 		}
 	})
 	r := &Registry{cfg: cfg, client: client, closeIdle: closeIdle, revision: true, filter: types.HealthStatusFilterHealthyOrElseAll, log: cfg.Logger.With("registry", "cloudmap")}
 	r.poller = registry.Poller{Lookup: r.lookup, Interval: cfg.Interval, Timeout: timeout, Backoff: cfg.backoff}
 	return r, nil
-}
-
-func withoutHostPrefix(stack *middleware.Stack) error {
-	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("WithoutHostPrefix",
-		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (middleware.InitializeOutput, middleware.Metadata, error) {
-			return next.HandleInitialize(smithyhttp.DisableEndpointHostPrefix(ctx, true), in)
-		}), middleware.Before)
 }
 
 // Close closes what the Registry holds open, without leaving. No Watch may run any
