@@ -11,8 +11,12 @@ import (
 	"strings"
 )
 
-// dockerPackage is what MiniStack starts tasks with.
-const dockerPackage = "docker==7.1.0"
+// What MiniStack's image has beside the package: what it starts tasks with, and what it reads
+// CloudWatch's requests with.
+const (
+	dockerPackage = "docker==7.1.0"
+	cborPackage   = "cbor2==5.7.1"
+)
 
 // whatMiniStack says what the stand-in for MiniStack's image is made of: the package of
 // that version, in this machine's Python.
