@@ -51,7 +51,7 @@ func newEnvCommand() *cobra.Command {
 		Args:    unknownCommand,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newEnvUpCommand(), newEnvScaleCommand(), newEnvStatusCommand(), newEnvCheckCommand(), newEnvLogsCommand(), newEnvDownCommand(), newEnvBenchCommand(), newEnvCostCommand(), newEnvCompareCommand(), newEnvReportCommand())
+	cmd.AddCommand(newEnvUpCommand(), newEnvScaleCommand(), newEnvStatusCommand(), newEnvCheckCommand(), newEnvLogsCommand(), newEnvDownCommand(), newEnvBenchCommand(), newEnvCostCommand(), newEnvAdviseCommand(), newEnvCompareCommand(), newEnvReportCommand())
 	cmd.AddCommand(newEnvRenderCommand())
 	return cmd
 }
