@@ -77,9 +77,10 @@ var (
 		{"internal/envbench/result", []string{"internal/machine", "internal/stat"}, nil},
 		{"internal/envbench/judge", append([]string{"internal/envbench", "internal/envbench/result", "internal/loadgen", "internal/awsapi", "internal/machine", "internal/stat", "internal/prices", "internal/registries", "registry", "registry/*", "metrics"}, core...), []string{anything}},
 		{"internal/envbench/report", []string{"internal/envbench/result", "internal/stat", "internal/plot", "internal/prices", "internal/machine"}, []string{anything}},
+		{"internal/envbench/advise", []string{"internal/envbench", "internal/envbench/result", "internal/prices", "internal/words"}, nil},
 		{"internal/words", nil, nil},
 		{"internal/envfile", []string{"internal/envbench", "internal/words"}, []string{anything}},
-		{"internal/envbench", append([]string{"internal/loadgen", "internal/awsapi", "internal/registries", "registry", "registry/*"}, core...), []string{anything}},
+		{"internal/envbench", append([]string{"internal/envbench/result", "internal/loadgen", "internal/awsapi", "internal/registries", "registry", "registry/*"}, core...), []string{anything}},
 		{"internal/cli", append([]string{"peergrpc", "metrics", "registry", "registry/*", "source", "source/*", "internal/*", "internal/envbench/*"}, core...), []string{anything}},
 
 		{"internal/prices", nil, nil},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"github.com/geecache/geecache/internal/envbench/result"
 )
 
 // An Unsupported is the error for what an environment cannot do. It is a finding, and no
@@ -96,6 +98,14 @@ type Lookup struct {
 	Nodes  int    // in the last answer
 	Took   []time.Duration
 	Err    error // *Unsupported: the environment has no such registry
+}
+
+// A FidelityProber finds out what an environment does of what deployments rely on.
+type FidelityProber interface {
+	// Fidelity tries each call and each behaviour by itself, beside and on a deployment that
+	// is up, and reports what came of it. What it makes for that it removes again. It may
+	// leave the deployment with a node fewer.
+	Fidelity(ctx context.Context, d Deployment, report func(result.Fact)) error
 }
 
 // A Versioner tells the versions of what an environment is made of.

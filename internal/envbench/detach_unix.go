@@ -28,3 +28,11 @@ func alive(pid int) bool {
 	_, rest, _ := strings.Cut(string(stat), ") ") // after its name
 	return !strings.HasPrefix(rest, "Z") && !strings.HasPrefix(rest, "X")
 }
+
+// hang stops a process where it is, or lets it go on.
+func hang(pid int, stop bool) error {
+	if stop {
+		return syscall.Kill(pid, syscall.SIGSTOP)
+	}
+	return syscall.Kill(pid, syscall.SIGCONT)
+}

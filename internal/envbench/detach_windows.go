@@ -22,3 +22,8 @@ func alive(pid int) bool {
 	_ = p.Release()
 	return true
 }
+
+// hang would stop a process where it is.
+func hang(int, bool) error {
+	return &Unsupported{"having a process hang", "this system has no signal for it"}
+}

@@ -16,5 +16,6 @@ func tests() []test {
 		recoveryTest(),
 		costTest(),
 		setupTest(),
+		fidelityTest(),
 	}
 }
