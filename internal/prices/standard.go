@@ -34,7 +34,7 @@ func Standard() Shape {
 // internet.
 const (
 	secretsOf   = 2 // the cluster's, and the API's token
-	alarmsOf    = 11
+	alarmsOf    = 12
 	endpointsOf = 7 // with Cloud Map
 )
 
