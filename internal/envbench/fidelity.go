@@ -87,6 +87,8 @@ func failed(err error) outcome {
 	switch {
 	case errors.As(err, &not):
 		return outcome{result.Refused, not.Evidence}
+	case errors.As(err, &refusal) && refusal.ErrorCode() == "UnknownError": // what the SDK puts in a code's place
+		return outcome{result.Refused, status + "an error without a code of AWS's, as of a service that is not there"}
 	case errors.As(err, &refusal):
 		return outcome{result.Refused, fmt.Sprintf("%s%s: %s", status, refusal.ErrorCode(), refusal.ErrorMessage())}
 	case status != "" && answer.HTTPStatusCode() >= 400:

@@ -2,6 +2,7 @@ package envbench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
 )
 
 // ceiling is how many tasks are to run at a time: more than the 10 that emulators were said
@@ -159,8 +161,14 @@ func (l *lab) tryRegistries(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	l.later(func(ctx context.Context) error {
-		_, err := l.c.sd.DeleteService(ctx, &servicediscovery.DeleteServiceInput{Id: service.Service.Id})
-		return err
+		return poll(ctx, func(ctx context.Context) (bool, error) {
+			_, err := l.c.sd.DeleteService(ctx, &servicediscovery.DeleteServiceInput{Id: service.Service.Id})
+			var inUse *sdtypes.ResourceInUse // its task is still going
+			if errors.As(err, &inUse) {
+				return false, nil
+			}
+			return err == nil, err
+		})
 	})
 	const name = "registered"
 	err = l.serve(ctx, l.steady, func(in *ecs.CreateServiceInput) {

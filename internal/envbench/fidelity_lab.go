@@ -70,7 +70,7 @@ func (c *cloud) lab(ctx context.Context, name string) (*lab, error) {
 
 // close removes what was made, the newest first.
 func (l *lab) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), goneWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.within(goneWithin, 5*time.Minute))
 	defer cancel()
 	var errs []error
 	for _, undo := range slices.Backward(l.undo) {

@@ -28,6 +28,7 @@ func TestWhatAnErrorMeans(t *testing.T) {
 		want    string
 	}{
 		{"an API's refusal", answer(400, &smithy.GenericAPIError{Code: "InvalidAction", Message: "no such call"}), result.Refused, "status 400: InvalidAction: no such call"},
+		{"a refusal without a code", answer(400, &smithy.GenericAPIError{Code: "UnknownError", Message: "UnknownError"}), result.Refused, "without a code of AWS's"},
 		{"a refusal in no known form", answer(501, errors.New("not implemented")), result.Refused, "status 501"},
 		{"an answer in no known form", answer(200, errors.New("no JSON")), result.Unknown, "went wrong"},
 		{"nobody answers", errors.New("dial tcp: connection refused"), result.Unknown, "connection refused"},
@@ -101,7 +102,7 @@ func TestTrustedHosts(t *testing.T) {
 
 func TestTheLabIsRemovedNewestFirst(t *testing.T) {
 	var order []string
-	l := &lab{}
+	l := &lab{within: func(emulator, _ time.Duration) time.Duration { return emulator }}
 	l.later(func(context.Context) error { order = append(order, "cluster"); return nil })
 	l.later(func(context.Context) error { order = append(order, "service"); return errors.New("stuck") })
 	ctx, cancel := context.WithCancel(t.Context())
