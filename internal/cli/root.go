@@ -41,7 +41,7 @@ func Main() int {
 // for a command line that makes no sense, or the command's own.
 func Run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
 	root := newRootCommand()
-	root.SetArgs(briefArgs(args))
+	root.SetArgs(flagsAlone(args))
 	root.SetIn(in)
 	root.SetOut(out)
 	root.SetErr(errOut)
@@ -163,10 +163,10 @@ func remedy(f *pflag.Flag, err error) error {
 // briefPorts are those of the nodes of the form without a command: three on one machine.
 func briefPorts() []string { return []string{"8001", "8002", "8003"} }
 
-// briefArgs understands the form without a command, geecache -port=8001 -api:
+// flagsAlone understands the form without a command, geecache -port=8001 -api:
 // it is `geecache node` with flags that may have one dash. In that form the
 // peers are the nodes on ports 8001, 8002 and 8003, unless others are named.
-func briefArgs(args []string) []string {
+func flagsAlone(args []string) []string {
 	if len(args) == 0 || !strings.HasPrefix(args[0], "-") || args[0] == "-" || args[0] == "--" {
 		return args
 	}

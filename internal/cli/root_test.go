@@ -45,19 +45,19 @@ func TestBriefArgs(t *testing.T) {
 		"cluster -nodes 3":           "cluster -nodes 3",
 		"-port=8001 -log-level warn": "node " + peers + " --port=8001 --log-level warn",
 	} {
-		if got := strings.Join(briefArgs(strings.Fields(line)), " "); got != want {
+		if got := strings.Join(flagsAlone(strings.Fields(line)), " "); got != want {
 			t.Errorf("%q is read as %q, want %q", line, got, want)
 		}
 	}
 	t.Setenv("GEECACHE_PEERS", "a:1")
-	if got := briefArgs([]string{"-port=8001"}); !slices.Equal(got, []string{"node", "--port=8001"}) {
+	if got := flagsAlone([]string{"-port=8001"}); !slices.Equal(got, []string{"node", "--port=8001"}) {
 		t.Errorf("with peers in the environment: %q", got)
 	}
 }
 
 func TestBriefPortFromEnvironment(t *testing.T) {
 	t.Setenv("GEECACHE_PORT", "7000")
-	if got := briefArgs([]string{"-api"}); !slices.Equal(got, []string{"node", "--api"}) {
+	if got := flagsAlone([]string{"-api"}); !slices.Equal(got, []string{"node", "--api"}) {
 		t.Errorf("%q", got)
 	}
 }

@@ -54,8 +54,8 @@ type Source struct {
 
 	Price prices.Item `yaml:"price"`
 
-	Brief  string `yaml:"brief"`  // section of the report of 2025
-	Stated string `yaml:"stated"` // who says so, and where
+	Published string `yaml:"published"` // section of the report of 2025
+	Stated    string `yaml:"stated"`    // who says so, and where
 }
 
 // A Bench is the median of a series of the newest results of a suite of benchmarks.
@@ -242,12 +242,12 @@ func (s Source) read(root string, figures []Figure) (string, error) {
 			}
 		}
 		return "", fmt.Errorf("%q has no price in internal/prices", s.Price)
-	case s.Brief != "":
-		return s.Brief, nil
+	case s.Published != "":
+		return s.Published, nil
 	case s.Stated != "":
 		return s.Stated, nil
 	}
-	return "", errors.New("a source names neither code, bench, price, brief nor stated")
+	return "", errors.New("a source names neither code, bench, price, published nor stated")
 }
 
 // median returns the median of the newest results.
