@@ -188,8 +188,9 @@ func (s *follow) note(e event) (changed bool) {
 		s.Node.Refuse(e.err)
 		s.told = is
 	}
-	if e.err != nil && before == nil { // the same again would only fill the log
-		if first := s.status.Answers == 0; first && errors.Is(e.err, ErrEmpty) { // whoever is the first one
+	empty := errors.Is(e.err, ErrEmpty)
+	if e.err != nil && (before == nil || errors.Is(before, ErrEmpty) && !empty) { // the same again would only fill the log
+		if first := s.status.Answers == 0; first && empty { // whoever is the first one
 			s.log.Info("the registry names no members yet")
 		} else {
 			s.log.Warn("no view from the registry: the last one stays", "err", e.err)

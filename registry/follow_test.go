@@ -217,6 +217,19 @@ func TestErrorAndEmptyAnswerKeepTheLastView(t *testing.T) {
 	})
 }
 
+// The first node sees nobody. If the registry then fails, that is another matter, and told.
+func TestAnErrorAfterAnEmptyAnswerIsLogged(t *testing.T) {
+	follower(t, func(f *fixture) {
+		f.says()
+		f.fails(errors.New("no route"))
+		f.fails(errors.New("no route"))
+		f.after(time.Second)
+		if log := f.logged.String(); strings.Count(log, "no members yet") != 1 || strings.Count(log, "no route") != 1 {
+			t.Errorf("the log:\n%s", log)
+		}
+	})
+}
+
 func TestARefusalIsToldToTheNode(t *testing.T) {
 	follower(t, func(f *fixture) {
 		f.fails(errors.New("down"))
