@@ -228,6 +228,7 @@ type status struct {
 		Registered bool    `json:"registered"`
 		AgeSeconds float64 `json:"view_age_seconds"`
 		Errors     int64   `json:"errors"`
+		Error      string  `json:"error"`
 	} `json:"registry"`
 	Snapshot snapshotStatus `json:"snapshot"`
 	Process  struct {
