@@ -16,7 +16,7 @@ const sharedStream = "all"
 // SeekLogs implements LogSeeker: all processes write to one file.
 func (l *local) SeekLogs(_ context.Context, name, text string) (LogView, error) {
 	path := filepath.Join(l.dir(name), "log")
-	v := LogView{Place: path, Streams: map[string]int{sharedStream: 1}, Events: make(map[string]int)}
+	v := LogView{Place: withoutHome(path), Streams: map[string]int{sharedStream: 1}, Events: make(map[string]int)}
 	f, err := os.Open(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return v, ErrAbsent
@@ -59,3 +59,12 @@ var (
 
 // without returns lookups of what there is not.
 func without(all ...Lookup) []Lookup { return all }
+
+// withoutHome returns a path of the user's as others have it, too.
+func withoutHome(path string) string {
+	home, err := os.UserHomeDir()
+	if rest, ok := strings.CutPrefix(path, home+string(filepath.Separator)); err == nil && ok {
+		return filepath.Join("~", rest)
+	}
+	return path
+}

@@ -59,13 +59,15 @@ func setup(ctx context.Context, s *session, t *result.Test) error {
 	g := guides()[s.Environment]
 	t.AddCount("prerequisites", len(g.needs)).Note = strings.Join(g.needs, ", ")
 	t.AddCount("commands", len(g.commands)).Note = strings.Join(g.commands, "; ")
-	t.Facts = append(t.Facts, s.offline(ctx))
 	if s.Environment == envbench.AWS {
+		t.Facts = append(t.Facts, s.offline(ctx))
 		return nil // Terraform has made it, and would have to make it again
 	}
+	// First: a cluster in another network namespace has the same door, a file called after its port.
 	if err := s.driver.Down(ctx, s.Deployment.Name); err != nil {
 		return err
 	}
+	t.Facts = append(t.Facts, s.offline(ctx))
 	return s.repeat(ctx, "from a clone to the first deployment", func(ctx context.Context, count bool) error {
 		took, resources, err := s.fromClone(ctx)
 		if err == nil && count {
