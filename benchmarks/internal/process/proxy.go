@@ -67,8 +67,9 @@ type piece struct {
 	came time.Time
 }
 
-// hold waits until a piece may go on.
-func (p *Proxy) hold(ctx context.Context, came time.Time) {
+// hold waits until a piece may go on, and says whether it may: what is held back
+// when the connection ends is thrown away.
+func (p *Proxy) hold(ctx context.Context, came time.Time) bool {
 	for {
 		p.mu.Lock()
 		delay, changed := p.delay, p.changed
@@ -76,12 +77,12 @@ func (p *Proxy) hold(ctx context.Context, came time.Time) {
 		timer := time.NewTimer(time.Until(came.Add(delay)))
 		select {
 		case <-timer.C:
-			return
+			return true
 		case <-changed:
 			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
-			return
+			return false
 		}
 	}
 }
@@ -108,7 +109,9 @@ func (p *Proxy) pipe(client net.Conn) {
 	wg.Go(func() {
 		defer cancel()
 		for piece := range pieces {
-			p.hold(ctx, piece.came)
+			if !p.hold(ctx, piece.came) {
+				continue
+			}
 			if _, err := client.Write(piece.data); err != nil {
 				cancel() // the pieces that are left are thrown away
 			}
