@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,20 +28,24 @@ type stub struct {
 	onUp    func(n int) error // n: how often Up was called, from 1
 	ups     int
 	broken  bool
+	loaded  bool          // Scale goes on only once the API has answered requests
+	asked   *atomic.Int64 // of the API
 }
 
 // newStub returns a driver with an API that knows what the demonstration database does.
 func newStub(t *testing.T) *stub {
+	asked := new(atomic.Int64)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked.Add(1)
 		if v, ok := demoValues()[r.URL.Query().Get("key")]; ok {
 			_, _ = w.Write([]byte(v))
 			return
 		}
-		w.Header().Set("Geecache-Error", "not_found")
+		w.Header().Set("Geecache-Error", "not-found")
 		http.Error(w, "not found", http.StatusNotFound)
 	}))
 	t.Cleanup(api.Close)
-	return &stub{api: api.URL, downs: make(map[string]int)}
+	return &stub{api: api.URL, downs: make(map[string]int), asked: asked}
 }
 
 func (f *stub) status() *envbench.Status {
@@ -66,8 +71,11 @@ func (f *stub) Up(ctx context.Context, d envbench.Deployment) (*envbench.Status,
 	return f.status(), ctx.Err()
 }
 
-func (f *stub) Scale(_ context.Context, _ string, nodes int) (*envbench.Status, error) {
+func (f *stub) Scale(ctx context.Context, _ string, nodes int) (*envbench.Status, error) {
 	f.nodes = nodes
+	for more := f.asked.Load() + 3; f.loaded && f.asked.Load() < more && ctx.Err() == nil; {
+		time.Sleep(time.Millisecond)
+	}
 	return f.status(), nil
 }
 
@@ -220,14 +228,16 @@ func TestCountsOfABrokenNode(t *testing.T) {
 }
 
 func TestScaleUnderLoad(t *testing.T) {
-	r, err := run(t, newStub(t), 2, "scale")
+	f := newStub(t)
+	f.loaded = true
+	r, err := run(t, f, 2, "scale")
 	if err != nil {
 		t.Fatal(err)
 	}
 	one := r.Test("scale")
 	for _, way := range []string{"out", "in"} {
 		total := one.Find(way + "/total")
-		if len(total.Samples) != 2 || total.Load == nil || total.Load.Rate != loadRate {
+		if len(total.Samples) != 2 || total.Load == nil || total.Load.Rate != loadRate || total.Load.Requests == 0 {
 			t.Errorf("%s/total is %+v with load %+v", way, total, total.Load)
 		}
 		if c := one.Count(way + "/failed"); !slices.Equal(c.Values, []int{0, 0}) {
