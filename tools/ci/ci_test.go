@@ -134,6 +134,81 @@ func TestWhatRaceLeavesToSockets(t *testing.T) {
 	}
 }
 
+// fakeGo puts a program in the place of go, which is a shell script.
+func fakeGo(t *testing.T, w *workspace, script string) {
+	t.Helper()
+	write(t, w.path("bin/go"), "#!/bin/sh\n"+script)
+	if err := os.Chmod(w.path("bin/go"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Each package is compiled once, before its targets compete for that.
+func TestDecodersAreBuiltFirst(t *testing.T) {
+	w := tree(t, map[string]string{
+		"geecache/a_test.go": "func FuzzA(f *testing.F) {\n}\nfunc FuzzB(f *testing.F) {\n}\n",
+		"snapshot/c_test.go": "func FuzzC(f *testing.F) {\n}\n",
+		"lru/d_test.go":      "func FuzzD(f *testing.F) {\n}\n",
+	})
+	fakeGo(t, w, `echo "$*" >>calls; echo ok`)
+	if err := fuzzDecoders(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(w.path("calls"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	calls := strings.Split(strings.TrimSpace(string(data)), "\n")
+	slices.Sort(calls[2:])
+	want := []string{
+		"test -vet=off -run=^$ -fuzz=^$ -fuzztime=1x ./geecache",
+		"test -vet=off -run=^$ -fuzz=^$ -fuzztime=1x ./snapshot",
+		"test -vet=off -run=^$ -fuzz=^FuzzA$ -fuzztime=60s ./geecache -parallel=1",
+		"test -vet=off -run=^$ -fuzz=^FuzzB$ -fuzztime=60s ./geecache -parallel=1",
+		"test -vet=off -run=^$ -fuzz=^FuzzC$ -fuzztime=60s ./snapshot -parallel=1",
+	}
+	if !slices.Equal(calls, want) {
+		t.Errorf("calls of go:\n%s\nwant:\n%s", strings.Join(calls, "\n"), strings.Join(want, "\n"))
+	}
+	fakeGo(t, w, "echo does not compile; exit 1")
+	out := w.out.(*bytes.Buffer)
+	out.Reset()
+	if err := fuzzDecoders(t.Context(), w); err == nil || !strings.Contains(err.Error(), "geecache") {
+		t.Errorf("error %v, want one that names the package", err)
+	}
+	if strings.Count(out.String(), "does not compile") != 1 {
+		t.Errorf("printed:\n%s\nwant what the compiler says, once", out)
+	}
+}
+
+// A target waits for two others, so three must run at a time; the first ends last. The
+// reports are in order all the same, and one failure does not keep others from running.
+func TestFuzzTogether(t *testing.T) {
+	w := tree(t, nil)
+	fakeGo(t, w, `
+case $4 in
+*A*) until test -e b.ended && test -e c.ended; do sleep 0.01; done; echo chatter; echo ok A ;;
+*B*) echo the failing input of B; touch b.ended; exit 1 ;;
+*C*) touch c.ended; echo ok C ;;
+*D*) echo ok D ;;
+esac
+`)
+	all := []target{{"p/a_test.go", "FuzzA"}, {"p/b_test.go", "FuzzB"}, {"q/c_test.go", "FuzzC"}, {"q/d_test.go", "FuzzD"}}
+	err := fuzzTogether(t.Context(), w, all, 3)
+	if err == nil || !strings.Contains(err.Error(), "p/b_test.go: FuzzB") || strings.Count(err.Error(), "Fuzz") != 1 {
+		t.Errorf("error %v, want one that names FuzzB alone", err)
+	}
+	var said []string
+	for line := range strings.Lines(w.out.(*bytes.Buffer).String()) {
+		if !strings.HasPrefix(line, "$ ") {
+			said = append(said, strings.TrimSpace(line))
+		}
+	}
+	if want := []string{"ok A", "the failing input of B", "ok C", "ok D"}; !slices.Equal(said, want) {
+		t.Errorf("printed %q, want %q", said, want)
+	}
+}
+
 func TestTopLevel(t *testing.T) {
 	got := topLevel([]string{"TestB/x", "TestA", "TestB/y/z"})
 	if want := []string{"TestA", "TestB"}; !reflect.DeepEqual(got, want) {

@@ -60,11 +60,11 @@ func servers(ctx context.Context, w *workspace) error {
 	return nil
 }
 
-// The decoders of what comes from the network are fuzzed for longer, several at a
-// time: together they take a few minutes.
+// The decoders of what comes from the network are fuzzed for longer, in a few rounds
+// of many at a time: together they take as many minutes as there are rounds.
 const (
-	decoderTime     = "60s"
-	decodersAtATime = 7
+	decoderTime   = "60s"
+	decoderRounds = 2
 )
 
 // decoders are the directories whose fuzz targets read what comes from outside: the network, or a snapshot.
@@ -112,40 +112,86 @@ func fuzz(ctx context.Context, w *workspace) error {
 	return nil
 }
 
-// fuzzDecoders runs the targets that read what comes from the network. Each has
-// one worker, and its output is printed when it has ended.
+// fuzzDecoders runs the targets that read what comes from the network.
 func fuzzDecoders(ctx context.Context, w *workspace) error {
 	all, err := targets(w, func(f string) bool { return slices.Contains(decoders, path.Dir(f)) })
 	if err != nil {
 		return err
 	}
-	var mu sync.Mutex // guards w.out and errs
-	var errs []error
-	var wg sync.WaitGroup
-	slots := make(chan struct{}, decodersAtATime)
-	for _, t := range all {
-		slots <- struct{}{}
-		wg.Go(func() {
-			defer func() { <-slots }()
-			args := append(t.command(decoderTime), "-parallel=1")
-			var out bytes.Buffer
-			cmd := w.command(ctx, ".", "go", args...)
-			cmd.Stdout, cmd.Stderr = &out, &out
-			err := cmd.Run()
-			mu.Lock()
-			defer mu.Unlock()
-			w.announce(".", nil, "go", args)
-			if err != nil {
-				_, _ = out.WriteTo(w.out)
-				errs = append(errs, fmt.Errorf("%s: %s: %w", t.file, t.name, err))
-				return
-			}
-			fmt.Fprintln(w.out, lastLine(out.String()))
-		})
-	}
-	wg.Wait()
 	if len(all) == 0 {
 		return errors.New("no fuzz target was found: the walk is broken")
+	}
+	if err := buildTargets(ctx, w, all); err != nil {
+		return err
+	}
+	width := (len(all) + decoderRounds - 1) / decoderRounds
+	return fuzzTogether(ctx, w, all, width)
+}
+
+// buildTargets compiles the packages of targets as they are fuzzed, one after the
+// other: targets that began together would each compile the same, since go shares
+// only what is finished.
+func buildTargets(ctx context.Context, w *workspace, all []target) error {
+	built := map[string]bool{}
+	for _, t := range all {
+		dir := path.Dir(t.file)
+		if built[dir] {
+			continue
+		}
+		built[dir] = true
+		args := target{t.file, ""}.command("1x") // ^$ is the name of none
+		var out bytes.Buffer
+		cmd := w.command(ctx, ".", "go", args...)
+		cmd.Stdout, cmd.Stderr = &out, &out
+		w.announce(".", nil, "go", args)
+		if err := cmd.Run(); err != nil {
+			_, _ = out.WriteTo(w.out)
+			return fmt.Errorf("%s: %w", dir, err)
+		}
+	}
+	return nil
+}
+
+// fuzzTogether runs targets, width at a time and each with one worker. What a target
+// says is printed when it and all before it have ended, so that reports are in the order
+// of the targets; of one that passes it is the last line.
+func fuzzTogether(ctx context.Context, w *workspace, all []target, width int) error {
+	type result struct {
+		out  bytes.Buffer
+		err  error
+		done chan struct{}
+	}
+	results := make([]result, len(all))
+	slots := make(chan struct{}, width)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	for i := range results {
+		results[i].done = make(chan struct{})
+	}
+	wg.Go(func() {
+		for i, t := range all {
+			slots <- struct{}{}
+			wg.Go(func() {
+				r := &results[i]
+				cmd := w.command(ctx, ".", "go", append(t.command(decoderTime), "-parallel=1")...)
+				cmd.Stdout, cmd.Stderr = &r.out, &r.out
+				r.err = cmd.Run()
+				close(r.done)
+				<-slots
+			})
+		}
+	})
+	var errs []error
+	for i, t := range all {
+		r := &results[i]
+		<-r.done
+		w.announce(".", nil, "go", append(t.command(decoderTime), "-parallel=1"))
+		if r.err != nil {
+			_, _ = r.out.WriteTo(w.out)
+			errs = append(errs, fmt.Errorf("%s: %s: %w", t.file, t.name, r.err))
+			continue
+		}
+		fmt.Fprintln(w.out, lastLine(r.out.String()))
 	}
 	return errors.Join(errs...)
 }
