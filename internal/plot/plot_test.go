@@ -5,6 +5,8 @@ import (
 	"errors"
 	"io"
 	"math"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -84,9 +86,48 @@ func TestRows(t *testing.T) {
 			t.Errorf("the bars lack %q", want)
 		}
 	}
-	for _, want := range []string{`class="c0 span"`, ">0.1<", ">100<", `width="360"`} {
+	for _, want := range []string{`class="c0 span"`, `class="c0 ends"`, ">0.1<", ">100<", `width="360"`} {
 		if !strings.Contains(string(marks.SVG()), want) {
 			t.Errorf("the marks lack %q", want)
+		}
+	}
+}
+
+// However long names are and however far values are apart, on a telephone nothing is cut off,
+// and no two labels of the axis lie on each other.
+func TestRowsHaveRoom(t *testing.T) {
+	const width = 340
+	long := strings.Repeat("a-name-without-an-end-", 8)
+	c := plot.Rows{Title: long, X: long, Log: true, Parts: []string{long, "p90 " + long, "p99"}, Width: width, Rows: []plot.Row{
+		{Head: long, Name: "head " + long, Values: []float64{1e-4, 1, 1e5}, Low: 1e-5, High: 1e-3, Text: "0.0001 ms, n=200"},
+	}}
+	labels := regexp.MustCompile(`<text[^>]* x="([0-9.]+)" y="([0-9.]+)" text-anchor="(start|middle)">([^<]*)</text>`).FindAllStringSubmatch(string(c.SVG()), -1)
+	var ticks []float64
+	seen := map[string]bool{}
+	for _, l := range labels {
+		x, err := strconv.ParseFloat(l[1], 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if l[3] == "middle" {
+			ticks = append(ticks, x)
+			continue
+		}
+		if end := x + 6.5*float64(len(l[4])); end > width {
+			t.Errorf("%q ends at %v", l[4], end)
+		}
+		if at := l[1] + "," + l[2]; seen[at] {
+			t.Errorf("%q lies on another text", l[4])
+		} else {
+			seen[at] = true
+		}
+	}
+	if len(ticks) < 3 {
+		t.Errorf("the axis has labels at %v only", ticks)
+	}
+	for i := range ticks[1:] {
+		if ticks[i+1]-ticks[i] < 45 {
+			t.Errorf("labels of the axis are at %v and %v", ticks[i], ticks[i+1])
 		}
 	}
 }

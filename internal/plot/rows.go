@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -32,16 +33,18 @@ type Row struct {
 
 const (
 	rowsStyle = `
- .bar { fill: var(--c); stroke: var(--page); stroke-width: 1 } .span { stroke: var(--c); stroke-width: 11; opacity: .35 }
+ .bar { fill: var(--c); stroke: var(--page); stroke-width: 1 } .span { stroke: var(--c); stroke-width: 11; opacity: .35 } .ends { stroke: var(--c); stroke-width: 1.5 }
  .thin { stroke: #8d96a0; stroke-width: 1.5 } .whisker { stroke: var(--ink); stroke-width: 1.5 } .head { font-weight: 600 }
  svg { --page: #ffffff; --ink: #1f2328 } text { paint-order: stroke; stroke: var(--page); stroke-width: 3px }
  @media (prefers-color-scheme: dark) { svg { --page: #0d1117; --ink: #e6edf3 } }
 `
-	charWidth  = 7.1 // of the font, about; wide enough for most
+	charWidth  = 7.1  // of the font, about; wide enough for most
+	bold       = 1.15 // times as wide are titles and heads
 	margin     = 16
 	rowHeight  = 44
 	headHeight = 26
 	barHeight  = 14
+	tickWidth  = 52.0 // what a label of the axis needs
 )
 
 // textWidth is about how many pixels a text takes.
@@ -66,7 +69,7 @@ func (a axis) x(v float64) float64 {
 func (a axis) ticks() (at []float64) {
 	if !a.log {
 		by := step(a.to)
-		for float64(a.right-a.left)/(a.to/by) < 52 {
+		for float64(a.right-a.left)/(a.to/by) < tickWidth {
 			by *= 2
 		}
 		for i := 0; float64(i)*by <= a.to*1.0001; i++ {
@@ -74,11 +77,11 @@ func (a axis) ticks() (at []float64) {
 		}
 		return at
 	}
-	factors := []float64{1, 2, 5}
+	factors, by := []float64{1, 2, 5}, 1.0
 	if decade := (a.right - a.left) / math.Log10(a.to/a.from); decade < 150 {
-		factors = []float64{1}
+		factors, by = []float64{1}, math.Ceil(tickWidth/decade)
 	}
-	for power := math.Floor(math.Log10(a.from)); power <= math.Ceil(math.Log10(a.to)); power++ {
+	for power := math.Floor(math.Log10(a.from)); power <= math.Ceil(math.Log10(a.to)); power += by {
 		for _, f := range factors {
 			if v := f * math.Pow(10, power); v >= a.from*0.999 && v <= a.to*1.001 {
 				at = append(at, v)
@@ -136,10 +139,18 @@ func (c Rows) SVG() []byte {
 	var rows bytes.Buffer
 	for _, r := range c.Rows {
 		if r.Head != "" {
-			y += headHeight
-			text(&rows, margin, y-6, "start", "head", r.Head)
+			y += headHeight - lineHeight
+			for _, line := range wrap(r.Head, c.room()/bold) {
+				y += lineHeight
+				text(&rows, margin, y-6, "start", "head", line)
+			}
 		}
-		text(&rows, margin, y+15, "start", "", r.Name)
+		for i, line := range wrap(r.Name, c.room()) {
+			if i > 0 {
+				y += lineHeight
+			}
+			text(&rows, margin, y+15, "start", "", line)
+		}
 		if c.Log {
 			c.drawMarks(&rows, a, r, y+29)
 		} else {
@@ -154,7 +165,7 @@ func (c Rows) SVG() []byte {
 	fmt.Fprintf(&body, `<line class="axis" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+"\n", a.left, y+4, a.right, y+4)
 	body.Write(rows.Bytes())
 	y += 40
-	for _, line := range wrap(c.X, float64(c.Width-2*margin)) {
+	for _, line := range wrap(c.X, c.room()) {
 		text(&body, margin, y, "start", "", line)
 		y += lineHeight
 	}
@@ -169,15 +180,16 @@ func (c Rows) SVG() []byte {
 // drawHead writes the title and the legend, and returns where the rows begin.
 func (c Rows) drawHead(b *bytes.Buffer) (y float64) {
 	y = 24
-	for _, line := range wrap(c.Title, float64(c.Width-2*margin)) {
+	for _, line := range wrap(c.Title, c.room()/bold) {
 		text(b, margin, y, "start", "head", line)
 		y += lineHeight + 2
 	}
 	y += 4
 	x := float64(margin)
 	for i, part := range c.Parts {
-		need := textWidth(part) + 30
-		if x > margin && x+need > float64(c.Width) {
+		lines := wrap(part, c.room()-16)
+		need := textWidth(lines[0]) + 30
+		if x > margin && (x+need > float64(c.Width) || len(lines) > 1) {
 			x, y = margin, y+20
 		}
 		if c.Log {
@@ -185,11 +197,19 @@ func (c Rows) drawHead(b *bytes.Buffer) (y float64) {
 		} else {
 			fmt.Fprintf(b, `<rect class="%s bar" x="%.1f" y="%.1f" width="11" height="11"/>`+"\n", colour(i), x, y-10)
 		}
-		text(b, x+16, y, "start", "", part)
+		for j, line := range lines {
+			if j > 0 {
+				y, need = y+lineHeight, float64(c.Width) // the next one begins a line
+			}
+			text(b, x+16, y, "start", "", line)
+		}
 		x += need
 	}
 	return y + 14
 }
+
+// room is how many pixels a line of text may take.
+func (c Rows) room() float64 { return float64(c.Width - 2*margin) }
 
 func colour(i int) string { return "c" + strconv.Itoa(i%colours) }
 
@@ -225,6 +245,8 @@ func (c Rows) drawMarks(b *bytes.Buffer, a axis, r Row, y float64) {
 	if r.Low > 0 && r.High > r.Low {
 		most = max(most, r.High)
 		fmt.Fprintf(b, `<line class="c0 span" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`+"\n", a.x(r.Low), y, a.x(r.High), y)
+		// Its ends are higher than the mark, which hides an interval that is narrower.
+		fmt.Fprintf(b, `<path class="c0 ends" d="M%.1f %.1fv16M%.1f %.1fv16"/>`+"\n", a.x(r.Low), y-8, a.x(r.High), y-8)
 	}
 	for i := len(r.Values) - 1; i >= 0; i-- {
 		if r.Values[i] > 0 {
@@ -250,16 +272,25 @@ func mark(b *bytes.Buffer, i int, x, y float64) {
 	}
 }
 
-// wrap breaks a text into lines of at most so many pixels.
+// wrap breaks a text into lines of at most so many pixels: between words, and in a word
+// that is longer than a line.
 func wrap(s string, most float64) (lines []string) {
 	line := ""
-	for _, word := range bytes.Fields([]byte(s)) {
-		next := string(word)
+	var words []string
+	for _, word := range strings.Fields(s) {
+		for letters := int(most / charWidth); utf8.RuneCountInString(word) > letters; {
+			first := string([]rune(word)[:letters])
+			words, word = append(words, first), word[len(first):]
+		}
+		words = append(words, word)
+	}
+	for _, word := range words {
+		next := word
 		if line != "" {
 			next = line + " " + next
 		}
 		if line != "" && textWidth(next) > most {
-			lines, next = append(lines, line), string(word)
+			lines, next = append(lines, line), word
 		}
 		line = next
 	}

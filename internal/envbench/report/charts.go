@@ -61,7 +61,7 @@ type bars struct{ head, test, prefix, total string }
 
 // firstStages are the stages in the order in which they pass.
 func firstStages() []string {
-	return []string{"build", "image", "control-plane", "scheduling", "start", "agreement", "first-answer"}
+	return []string{"build", "image", "control-plane", "scheduling", "stop", "start", "agreement", "first-answer"}
 }
 
 // stagesOf returns the stages of a group of rows by name: those at the first level only.
@@ -99,7 +99,7 @@ func (w *writer) stages(name, title string, groups []bars) {
 		}
 	}
 	const whole = "whole (without stages)"
-	chart := plot.Rows{Title: title, X: "seconds: medians of stages; the whisker is where the median of the whole lies, with 95% confidence"}
+	chart := plot.Rows{Title: title, X: "seconds: medians of stages; the whisker is where the median of the whole lies, with 95% confidence (of fewer than 6 samples: their range)"}
 	bare := false
 	for _, g := range groups {
 		if len(w.have(g.test, g.total)) == 0 {
@@ -140,7 +140,7 @@ func orNotMeasured(s string) string {
 
 // latencies draws quantiles of everything that was timed in milliseconds.
 func (w *writer) latencies() {
-	chart := plot.Rows{Title: "Latencies", Log: true, Parts: []string{"p50, with its 95% interval", "p90", "p99"}, X: "milliseconds, on a logarithmic axis"}
+	chart := plot.Rows{Title: "Latencies", Log: true, Parts: []string{"p50, between brackets where it lies with 95% confidence", "p90", "p99"}, X: "milliseconds, on a logarithmic axis"}
 	for _, g := range []struct{ id, head string }{{"discovery", "Discovery: "}, {"network", "Network: "}, {"cache", "Cache: "}} {
 		for _, name := range w.all(g.id) {
 			head := g.head + label(name)

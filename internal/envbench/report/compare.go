@@ -94,6 +94,9 @@ func (w *writer) pair(a, b measured) string {
 	}
 	x, exactX := a.series.Interval()
 	y, exactY := b.series.Interval()
+	if x.Low <= 0 {
+		return fmt.Sprintf("%s is faster than %s, and so fast that it cannot be told how many times", a.name, b.name)
+	}
 	ratio := w.from(Source(string(a.source)+" and "+string(b.source)),
 		fmt.Sprintf("%s times (%s to %s)", number(b.series.Median()/a.series.Median()), number(y.Low/x.High), number(y.High/x.Low)))
 	text := fmt.Sprintf("%s is %s faster than %s", a.name, ratio, b.name)

@@ -16,7 +16,7 @@ import (
 	"github.com/geecache/geecache/internal/envbench/result"
 )
 
-// A Source is where a figure comes from: a results file, the price table, the 2025 report,
+// A Source is where figures come from: a results file, the price table, the 2025 report,
 // or a constant.
 type Source string
 
@@ -27,19 +27,12 @@ const (
 	TheMethod Source = "how results are reckoned: internal/stat and this package"
 )
 
-// A Printed is a piece of the document that has figures in it.
-type Printed struct {
-	Text   string
-	Source Source
-}
-
 // A Document is the comparison.
 type Document struct {
 	Markdown []byte
 	Charts   map[string][]byte // SVG by file name
 	Narrow   map[string][]byte // the same, for telephones
-	Printed  []Printed         // everything in the Markdown that has a figure
-	titles   map[string]string // of charts, by file name
+	marked   []byte            // the Markdown, with marks around what has a source
 }
 
 // Newest returns the newest results file of each environment in a folder, in the order
@@ -89,7 +82,7 @@ func order(files map[string]*result.File) (names []string) {
 // called AWS.
 func columnName(f *result.File) string {
 	if f.Environment == "aws" && f.Versions["emulator"] != "" {
-		return "aws driver, against an emulator"
+		return "aws driver on an emulator"
 	}
 	return f.Environment
 }
@@ -108,12 +101,12 @@ func Read(paths []string, links string) (*Document, error) {
 		}
 		name := columnName(f)
 		if slices.ContainsFunc(w.columns, func(c column) bool { return c.name == name }) {
-			name += ", " + f.Begun.Format("2006-01-02 15:04")
+			name += " of " + f.Begun.Format("2006-01-02 15:04")
 		}
 		w.columns = append(w.columns, column{name: name, file: f, source: Source(filepath.Base(path))})
 	}
 	w.document()
-	d := &Document{Markdown: w.text.Bytes(), Charts: map[string][]byte{}, Narrow: map[string][]byte{}, Printed: w.printed, titles: w.titles}
+	d := &Document{Markdown: unmarked(w.text.Bytes()), Charts: map[string][]byte{}, Narrow: map[string][]byte{}, marked: w.text.Bytes()}
 	for name, c := range w.charts {
 		d.Charts[name], d.Narrow[name] = c.svg(0), c.svg(narrow)
 	}

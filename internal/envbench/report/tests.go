@@ -30,7 +30,7 @@ func sections() []section {
 				"in every ring. Lookups run in the background: no request of a cache waits for one."},
 		{"counts", "3", "Scalability: what is counted, and what is there", "", "", "",
 			"What was asked for, what the environment reports, and what really runs, answers and owns keys. Rows with \"broken\" are of a deployment in " +
-				"which one task was planted that cannot work: where reported and answering differ there, the environment's word is not enough."},
+				"which nodes were planted that cannot work: where reported and answering differ there, the environment's word is not enough."},
 		{"scale", "4", "Horizontal scaling, 3 to 5 nodes and back", "out/total", "Scaling from 3 to 5 nodes", scaleChart,
 			"Stages, the share of keys that have another owner afterwards beside the least that is possible, and requests that failed meanwhile."},
 		{"logs", "5", "Logs, from end to end", "", "", "",
@@ -58,7 +58,7 @@ func (w *writer) testSection(s section) {
 	w.methods(s.id)
 	w.quantities(s.id)
 	if s.main != "" {
-		w.printf("\n%s\n", w.ranked(s.subject, s.id, s.main))
+		w.printf("\n%s\n", w.ranked(w.from(TheMethod, s.subject), s.id, s.main))
 	}
 	if s.id == "counts" {
 		w.printf("\n%s\n", w.whoIsBelieved())
@@ -240,7 +240,7 @@ func (w *writer) remarks(id string) {
 	}
 	var all []remark
 	add := func(c column, format string, args ...any) {
-		text := strings.TrimSuffix(fmt.Sprintf(format, args...), ".") + "."
+		text := sentence(fmt.Sprintf(format, args...))
 		i := slices.IndexFunc(all, func(r remark) bool { return r.text == text })
 		if i < 0 {
 			all = append(all, remark{text: text})
@@ -311,7 +311,7 @@ func (c column) last(id, name string) (int, bool) {
 // whoIsBelieved says whether what environments report is what answers.
 func (w *writer) whoIsBelieved() string {
 	var parts []string
-	for _, way := range []struct{ prefix, words string }{{"", ""}, {"broken/", "With a task that cannot work: "}} {
+	for _, way := range []struct{ prefix, words string }{{"", ""}, {"broken/", "With planted nodes that cannot work: "}} {
 		var same []column
 		var said []string
 		for _, c := range w.columns {

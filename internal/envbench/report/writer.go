@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/geecache/geecache/internal/envbench/result"
 	"github.com/geecache/geecache/internal/stat"
@@ -20,14 +21,13 @@ type column struct {
 }
 
 // real reports whether the column is of AWS itself.
-func (c column) real() bool { return c.name == "aws" || strings.HasPrefix(c.name, "aws, ") }
+func (c column) real() bool { return c.name == "aws" || strings.HasPrefix(c.name, "aws of ") }
 
-// A writer writes the document, and keeps where its figures come from.
+// A writer writes the document, and marks in it what has a source.
 type writer struct {
 	columns []column
 	links   string
 	text    bytes.Buffer
-	printed []Printed
 	charts  map[string]chart
 	titles  map[string]string
 }
@@ -35,15 +35,35 @@ type writer struct {
 // printf writes text. What has figures in it must come from one of the methods below.
 func (w *writer) printf(format string, args ...any) { fmt.Fprintf(&w.text, format, args...) }
 
-// from returns a piece of text, and notes where its figures come from.
+// What has a source stands between marks until the document is finished.
+const (
+	beginMark = "\x02"
+	endMark   = "\x03"
+)
+
+// from returns a piece of text whose figures come from a source, between marks. Without a
+// source there are none.
 func (w *writer) from(s Source, text string) string {
-	w.printed = append(w.printed, Printed{text, s})
-	return text
+	if s == "" {
+		return text
+	}
+	return beginMark + text + endMark
+}
+
+// unmarked returns text without marks.
+func unmarked(text []byte) []byte {
+	return slices.DeleteFunc(slices.Clone(text), func(c byte) bool { return c == beginMark[0] || c == endMark[0] })
+}
+
+// sentence returns text with one full stop at its end.
+func sentence(text string) string {
+	inner := strings.TrimRight(text, endMark)
+	return strings.TrimSuffix(inner, ".") + text[len(inner):] + "."
 }
 
 // quoted returns what a results file says in words, fit for Markdown.
 func (w *writer) quoted(c column, text string) string {
-	text = strings.Join(strings.Fields(text), " ")
+	text = strings.Join(strings.FieldsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
 	return w.from(c.source, strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`, "`", "'").Replace(text))
 }
 
@@ -68,8 +88,8 @@ func (w *writer) head(cells ...string) {
 func number(x float64) string {
 	abs := math.Abs(x)
 	switch {
-	case math.IsNaN(x):
-		return "not measured"
+	case math.IsNaN(x), math.IsInf(x, 0):
+		return notMeasured
 	case x == 0:
 		return "0"
 	case abs < 1:
