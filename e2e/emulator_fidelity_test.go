@@ -14,7 +14,7 @@ import (
 func TestEmulatorFidelity(t *testing.T) {
 	e := newEmulator(t)
 	file := filepath.Join(t.TempDir(), "emulator.json")
-	if out, err := e.run(t.Context(), geecache, "env", "bench", "emulator", "--only=fidelity", "--endpoint="+e.endpoint, "--image="+e.image, "-o", file); err != nil {
+	if out, err := e.run(t.Context(), geecache, "env", "bench", "emulator", "--only=fidelity", "--times=1", "--endpoint="+e.endpoint, "--image="+e.image, "-o", file); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	text, err := os.ReadFile(file)

@@ -126,7 +126,7 @@ func (f *envUpFlags) printBench(out io.Writer, r *result.File) error {
 		}
 		for _, s := range t.Series {
 			if len(s.Samples) == 0 {
-				fmt.Fprintf(&b, "  %s: none: %s\n", s.Name, s.Unsupported)
+				fmt.Fprintf(&b, "  %s: %s\n", s.Name, why(s))
 			}
 		}
 		for _, n := range t.Counts {
@@ -141,4 +141,12 @@ func (f *envUpFlags) printBench(out io.Writer, r *result.File) error {
 	}
 	_, err := io.WriteString(out, b.String())
 	return err
+}
+
+// why says why a series has no samples.
+func why(s result.Series) string {
+	if s.NotMeasured != "" {
+		return "not measured: " + s.NotMeasured
+	}
+	return "none: " + s.Unsupported
 }

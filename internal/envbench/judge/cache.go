@@ -45,9 +45,7 @@ func cacheTest() test {
 
 // A cacheBench asks one deployment for keys user:0, user:1, ...
 type cacheBench struct {
-	*session
-	a     *envbench.Asker
-	now   *envbench.Status
+	*deployment
 	one   *caller
 	fresh int // the number of the next key that nobody has asked for
 }
@@ -55,16 +53,12 @@ type cacheBench struct {
 func cacheWork(ctx context.Context, s *session, t *result.Test) error {
 	d := s.Deployment
 	d.Source = cacheSource
-	now, err := s.driver.Up(ctx, d)
+	up, err := s.begin(ctx, d)
 	if err != nil {
 		return err
 	}
-	a, err := envbench.NewAsker(ctx, s.driver, d.Name)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
-	b := &cacheBench{session: s, a: a, now: now, one: newCaller(now.API, 1), fresh: hotKeys}
+	defer up.asker.Close()
+	b := &cacheBench{deployment: up, one: newCaller(up.now.API, 1), fresh: hotKeys}
 	defer b.one.close()
 	got, err := b.one.get(ctx, userKey(0))
 	if err != nil {
@@ -99,7 +93,7 @@ func (b *cacheBench) ask(ctx context.Context, c *caller, key string) (answer, er
 // loads returns how many queries all processes have made.
 func (b *cacheBench) loads(ctx context.Context) (n int64, err error) {
 	for _, m := range b.now.Members {
-		v, err := b.a.View(ctx, m.Addr)
+		v, err := b.asker.View(ctx, m.Addr)
 		if err != nil {
 			return 0, fmt.Errorf("the counters of %s: %w", m.ID, err)
 		}
@@ -129,7 +123,7 @@ func (b *cacheBench) stampedes(ctx context.Context, t *result.Test) error {
 			return err
 		}},
 		{"stampede/queries-at-nodes", "callers of all nodes in turn", func(ctx context.Context, i int, key string) error {
-			got, err := b.a.Value(ctx, nodes[i%len(nodes)], many.group, key)
+			got, err := b.asker.Value(ctx, nodes[i%len(nodes)], many.group, key)
 			if err == nil && got != valueOf(key) {
 				err = fmt.Errorf("%s is %.100q at a node, and not %q", key, got, valueOf(key))
 			}

@@ -15,7 +15,7 @@ const costRegion = "us-west-2"
 func costTest() test {
 	return test{
 		id: "cost", title: "What it costs",
-		method: "Reckoned from a table of prices with a date, for as many nodes as ran: nothing was bought.",
+		method: "Reckoned from a table of prices with a date, for as many nodes as ran: nothing was bought. It is done once, for it gives the same each time.",
 		run:    cost,
 	}
 }

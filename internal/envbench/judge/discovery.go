@@ -29,15 +29,11 @@ func discoveryTest() test {
 }
 
 func discovery(ctx context.Context, s *session, t *result.Test) error {
-	now, err := s.up(ctx)
+	d, err := s.begin(ctx, s.Deployment)
 	if err != nil {
 		return err
 	}
-	a, err := envbench.NewAsker(ctx, s.driver, s.Deployment.Name)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
+	defer d.asker.Close()
 	var failed []error
 	if l, ok := s.driver.(envbench.Looker); ok {
 		s.tell("%d lookups by each method", lookupTimes)
@@ -45,7 +41,7 @@ func discovery(ctx context.Context, s *session, t *result.Test) error {
 			failed = append(failed, addLookup(t, found))
 		}
 	}
-	failed = append(failed, lookAtNode(ctx, s, a, now, t), joins(ctx, s, a, t))
+	failed = append(failed, lookAtNode(ctx, s, d.asker, d.now, t), joins(ctx, s, d.asker, t))
 	return errors.Join(failed...)
 }
 

@@ -75,16 +75,12 @@ func TestLogs(t *testing.T) {
 func TestLogsThatArriveNowhere(t *testing.T) {
 	f := newFake(t)
 	f.lost = true
-	now, err := f.Up(t.Context(), envbench.Deployment{})
+	d, err := newSession(f).begin(t.Context(), envbench.Deployment{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := envbench.NewAsker(t.Context(), f, "fake")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer a.Close()
-	found, err := seekMarkers(t.Context(), f, a, now, 50*time.Millisecond)
+	defer d.asker.Close()
+	found, err := seekMarkers(t.Context(), f, d.asker, d.now, 50*time.Millisecond)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -147,17 +143,13 @@ func TestNetwork(t *testing.T) {
 // bench returns what asks a fake deployment for keys.
 func bench(t *testing.T, f *fake) *cacheBench {
 	t.Helper()
-	now, err := f.Up(t.Context(), envbench.Deployment{Source: cacheSource})
+	up, err := newSession(f).begin(t.Context(), envbench.Deployment{Source: cacheSource})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := envbench.NewAsker(t.Context(), f, "fake")
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &cacheBench{session: newSession(f), a: a, now: now, one: newCaller(now.API, 1), fresh: hotKeys}
+	b := &cacheBench{deployment: up, one: newCaller(up.now.API, 1), fresh: hotKeys}
 	t.Cleanup(func() {
-		a.Close()
+		up.asker.Close()
 		b.one.close()
 	})
 	return b

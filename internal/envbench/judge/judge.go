@@ -88,18 +88,55 @@ func (s *session) up(ctx context.Context) (*envbench.Status, error) {
 	return s.driver.Up(ctx, s.Deployment)
 }
 
+// A deployment is what a test asks: it is up, and each process can be asked at its own
+// address.
+type deployment struct {
+	*session
+	now   *envbench.Status
+	asker *envbench.Asker // to be closed
+}
+
+// begin brings a deployment up, to ask its processes.
+func (s *session) begin(ctx context.Context, d envbench.Deployment) (*deployment, error) {
+	now, err := s.driver.Up(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	asker, err := envbench.NewAsker(ctx, s.driver, d.Name)
+	if err != nil {
+		return nil, err
+	}
+	return &deployment{s, now, asker}, nil
+}
+
+// What takes slow or longer is done half as often, but fewest times at least.
+const (
+	slow   = 10 * time.Second
+	fewest = 5
+)
+
 // repeat does something once for warming up, and then as often as Config says: half as
-// often, but at least 5 times, if once takes 10 s or more. once is told whether to count.
+// often, but at least 5 times, if it takes 10 s or more on average. The warm-up does not
+// decide that, for it may wait for what is not waited for again. once is told whether to
+// count.
 func (s *session) repeat(ctx context.Context, what string, once func(ctx context.Context, count bool) error) error {
-	times := s.Times
-	for i := 0; i <= times; i++ {
+	half := min(s.Times, max(s.Times/2, fewest))
+	var took time.Duration // of all that count
+	for i := 0; i <= s.Times; i++ {
+		times := s.Times
+		if done := i - 1; done > 0 && took >= time.Duration(done)*slow {
+			times = half
+		}
+		if i > times {
+			break
+		}
 		s.tell("%s, %d of %d", what, i, times)
 		begun := time.Now()
 		if err := once(ctx, i > 0); err != nil {
 			return fmt.Errorf("%s, %d of %d: %w", what, i, times, err)
 		}
-		if i == 0 && time.Since(begun) >= 10*time.Second {
-			times = min(times, max(times/2, 5))
+		if i > 0 {
+			took += time.Since(begun)
 		}
 	}
 	return nil

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -15,13 +16,17 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
+	"github.com/geecache/geecache/geecachepb"
 	"github.com/geecache/geecache/internal/envbench"
 	"github.com/geecache/geecache/internal/envbench/result"
 )
 
-// A stub is a driver whose nodes answer nobody; its API is a server of the test.
+// A stub is a driver whose nodes are one server of the test; its API is another.
 type stub struct {
 	api     string
+	node    string         // address of what answers as a node
 	nodes   int            // 0: nothing is there
 	downs   map[string]int // by name
 	cleaned int
@@ -30,6 +35,7 @@ type stub struct {
 	broken  bool
 	loaded  bool          // Scale goes on only once the API has answered requests
 	asked   *atomic.Int64 // of the API
+	breaks  int
 }
 
 // newStub returns a driver with an API that knows what the demonstration database does.
@@ -45,17 +51,23 @@ func newStub(t *testing.T) *stub {
 		http.Error(w, "not found", http.StatusNotFound)
 	}))
 	t.Cleanup(api.Close)
-	return &stub{api: api.URL, downs: make(map[string]int), asked: asked}
+	node := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := proto.Marshal(&geecachepb.Response{Value: []byte(demoValues()[path.Base(r.URL.Path)])})
+		_, _ = w.Write(body)
+	}))
+	t.Cleanup(node.Close)
+	return &stub{api: api.URL, asked: asked, node: strings.TrimPrefix(node.URL, "http://"), downs: make(map[string]int)}
 }
 
 func (f *stub) status() *envbench.Status {
 	s := &envbench.Status{Desired: f.nodes, Reported: f.nodes, Running: f.nodes, Answering: f.nodes, Owning: f.nodes, Agree: true, API: f.api,
 		Stages: []envbench.Stage{{Name: envbench.StageStart, Seconds: 0.25}, {Name: envbench.StageAgreement, Seconds: 0.5}}}
 	for i := range f.nodes {
-		s.Members = append(s.Members, envbench.Member{ID: fmt.Sprintf("10.0.0.%d:8001", i+1), Ready: true})
+		s.Members = append(s.Members, envbench.Member{ID: fmt.Sprintf("10.0.0.%d:8001", i+1), Addr: f.node, Ready: true})
 	}
-	if f.broken {
-		s.Answering, s.Owning = s.Answering-1, s.Owning-1
+	if f.broken { // it is in all rings yet, and hangs
+		s.Answering--
+		s.Members[0].Ready, s.Members[0].Addr = false, "127.0.0.1:1"
 	}
 	return s
 }
@@ -107,6 +119,7 @@ func (f *stub) Clean(ctx context.Context) error {
 
 func (f *stub) Break(context.Context, envbench.Deployment) (string, error) {
 	f.broken = true
+	f.breaks++
 	return "one was broken", nil
 }
 
@@ -139,7 +152,7 @@ func TestDeployAddsUp(t *testing.T) {
 	if f.ups != 5 {
 		t.Errorf("it was deployed %d times: want once more than counted", f.ups)
 	}
-	if hello := got.Find("hello/total"); hello == nil || len(hello.Samples) != 0 || !strings.Contains(hello.Unsupported, "--hello") {
+	if hello := got.Find("hello/total"); hello == nil || len(hello.Samples) != 0 || !strings.Contains(hello.NotMeasured, "--hello") || hello.Unsupported != "" {
 		t.Errorf("without an image, hello/total is %+v", hello)
 	}
 	if f.nodes != 0 || f.cleaned != 1 {
@@ -215,16 +228,37 @@ func TestWhatIsThereIsNotMeasured(t *testing.T) {
 }
 
 func TestCountsOfABrokenNode(t *testing.T) {
-	r, err := run(t, newStub(t), 1, "counts")
+	f := newStub(t)
+	r, err := run(t, f, 10, "counts")
 	if err != nil {
 		t.Fatal(err)
 	}
 	one := r.Test("counts")
-	for name, want := range map[string]int{"reported": 3, "answering": 3, "broken/reported": 3, "broken/running": 3, "broken/answering": 2, "broken/owning": 2} {
-		if c := one.Count(name); c == nil || !slices.Equal(c.Values, []int{want}) {
-			t.Errorf("%s is %+v: want %d", name, c, want)
+	for name, want := range map[string]int{
+		"desired": 3, "reported": 3, "running": 3, "ready": 3, "answering": 3, "owning": 3,
+		"broken/desired": 3, "broken/reported": 3, "broken/running": 3, "broken/ready": 2, "broken/answering": 2, "broken/owning": 3,
+	} {
+		if c := one.Count(name); c == nil || !slices.Equal(c.Values, slices.Repeat([]int{want}, 10)) {
+			t.Errorf("%s is %+v: want %d ten times", name, c, want)
 		}
 	}
+	if f.breaks != 11 {
+		t.Errorf("a node was broken %d times: want once more than counted", f.breaks)
+	}
+}
+
+// A node that says that it is ready, and has no right value, does not answer.
+func TestCountsOfAWrongValue(t *testing.T) {
+	f := newStub(t)
+	wrong := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "hello") }))
+	t.Cleanup(wrong.Close)
+	f.node = strings.TrimPrefix(wrong.URL, "http://")
+	r, err := run(t, f, 1, "counts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	counted(t, r.Test("counts"), "ready", 3)
+	counted(t, r.Test("counts"), "answering", 0)
 }
 
 func TestScaleUnderLoad(t *testing.T) {
@@ -272,10 +306,16 @@ func TestRepeatHalvesWhatTakesLong(t *testing.T) {
 		for _, tt := range []struct {
 			times, want int
 			takes       time.Duration
-		}{{10, 10, time.Second}, {10, 5, 10 * time.Second}, {20, 10, time.Minute}, {3, 3, time.Minute}} {
+			warming     time.Duration // as much longer does the warm-up take
+		}{
+			{10, 10, time.Second, 0}, {10, 5, 10 * time.Second, 0}, {20, 10, time.Minute, 0}, {3, 3, time.Minute, 0}, {10, 10, 9 * time.Second, time.Minute},
+		} {
 			s := &session{Config: Config{Times: tt.times}}
 			warm, counted := 0, 0
 			err := s.repeat(t.Context(), "something", func(_ context.Context, count bool) error {
+				if !count {
+					time.Sleep(tt.warming)
+				}
 				time.Sleep(tt.takes)
 				if count {
 					counted++

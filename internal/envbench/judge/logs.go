@@ -28,21 +28,17 @@ func logsTest() test {
 }
 
 func logs(ctx context.Context, s *session, t *result.Test) error {
-	now, err := s.up(ctx)
-	if err != nil {
-		return err
-	}
 	seeker, ok := s.driver.(envbench.LogSeeker)
 	if !ok {
 		return &envbench.Unsupported{What: "looking for log lines", Evidence: "the environment's driver has no way to do so"}
 	}
-	a, err := envbench.NewAsker(ctx, s.driver, s.Deployment.Name)
+	d, err := s.begin(ctx, s.Deployment)
 	if err != nil {
 		return err
 	}
-	defer a.Close()
+	defer d.asker.Close()
 	return s.repeat(ctx, "markers in the log", func(ctx context.Context, count bool) error {
-		found, err := seekMarkers(ctx, seeker, a, now, logsWithin)
+		found, err := seekMarkers(ctx, seeker, d.asker, d.now, logsWithin)
 		if err != nil {
 			return err
 		}

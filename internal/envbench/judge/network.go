@@ -34,24 +34,20 @@ func networkTest() test {
 }
 
 func network(ctx context.Context, s *session, t *result.Test) error {
-	now, err := s.up(ctx)
+	d, err := s.begin(ctx, s.Deployment)
 	if err != nil {
 		return err
 	}
-	a, err := envbench.NewAsker(ctx, s.driver, s.Deployment.Name)
-	if err != nil {
-		return err
-	}
-	defer a.Close()
+	defer d.asker.Close()
 	s.tell("round trips between nodes")
-	if err := roundTrips(ctx, a, now, t); err != nil {
+	if err := roundTrips(ctx, d.asker, d.now, t); err != nil {
 		return err
 	}
 	s.tell("%d requests for one key", apiTimes)
-	c := newCaller(now.API, 1)
+	c := newCaller(d.now.API, 1)
 	defer c.close()
 	e := envbench.DemoExpect()
-	one := result.Series{Name: "client-to-api", Unit: "ms", Warmups: apiWarmups, Note: "one connection that is kept, from this machine to " + now.API}
+	one := result.Series{Name: "client-to-api", Unit: "ms", Warmups: apiWarmups, Note: "one connection that is kept, from this machine to " + d.now.API}
 	for i := range apiWarmups + apiTimes {
 		got, err := c.get(ctx, e.Key)
 		if err != nil {

@@ -17,8 +17,9 @@ func setupTest() test {
 	return test{
 		id: "setup", title: "Effort to set it up",
 		method: "Counted: the programs and accounts that DEPLOYMENT.md asks for, the commands that it gives from a clone to an answer, and the resources " +
-			"that a deployment from nothing has made. Timed: git clone, building anew with another version, and the deployment, with Go's modules, its build " +
-			"cache, base images and an emulator at hand, as after the first time.",
+			"that a deployment from nothing has made. What documents say is counted once, for it is the same each time. Timed: git clone, building anew with another version, " +
+			"and the deployment, with Go's modules, its build cache, base images and an emulator at hand, as after the first time. Whether it works without a network is tried as " +
+			"often where it can be tried; where it is concluded from how it is deployed, once.",
 		run: setup,
 	}
 }
@@ -67,14 +68,20 @@ func setup(ctx context.Context, s *session, t *result.Test) error {
 	if err := s.driver.Down(ctx, s.Deployment.Name); err != nil {
 		return err
 	}
-	t.Facts = append(t.Facts, s.offline(ctx))
+	rounds := [][]result.Fact{{s.offline(ctx)}}
+	t.Facts = merged(rounds)
 	return s.repeat(ctx, "from a clone to the first deployment", func(ctx context.Context, count bool) error {
 		took, resources, err := s.fromClone(ctx)
-		if err == nil && count {
-			t.Add("from-clone", "s", took.Seconds())
-			t.AddCount("resources", resources)
+		if err != nil || !count {
+			return err
 		}
-		return err
+		t.Add("from-clone", "s", took.Seconds()).Warmups = 1
+		t.AddCount("resources", resources)
+		if s.Environment == envbench.Local && len(t.Find("from-clone").Samples) > 1 { // the first was tried before
+			rounds = append(rounds, []result.Fact{s.offline(ctx)})
+			t.Facts = merged(rounds)
+		}
+		return nil
 	})
 }
 

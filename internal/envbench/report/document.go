@@ -244,8 +244,12 @@ func (w *writer) limitations() {
 				}
 			}
 			for _, series := range t.Series {
-				if series.Unsupported != "" {
-					lines = append(lines, fmt.Sprintf("%s, %s: %s: %s", title, w.quoted(c, label(series.Name)), notSupported, w.evidence(c, series.Unsupported)))
+				name := w.quoted(c, label(series.Name))
+				switch {
+				case series.Unsupported != "":
+					lines = append(lines, fmt.Sprintf("%s, %s: %s: %s", title, name, notSupported, w.evidence(c, series.Unsupported)))
+				case series.NotMeasured != "":
+					lines = append(lines, fmt.Sprintf("%s, %s: %s: %s", title, name, notMeasured, w.quoted(c, series.NotMeasured)))
 				}
 			}
 		}

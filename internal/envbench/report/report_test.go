@@ -230,6 +230,34 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 	}
 }
 
+// What nobody has looked for is not called unsupported, and says how to look. A verdict
+// of several trials says of how many.
+func TestNotMeasuredIsNotUnsupported(t *testing.T) {
+	f := &result.File{Format: result.Format, Environment: "local", Versions: map[string]string{}, Tests: []result.Test{
+		{ID: "deploy", State: result.Measured, Series: []result.Series{{Name: "hello/total", Unit: "s", NotMeasured: "--hello names an image"}}},
+		{ID: "fidelity", State: result.Measured, Facts: []result.Fact{{Name: "stop timeout", Verdict: result.Done, Evidence: "it was waited for", Times: 7}}},
+	}}
+	path := filepath.Join(t.TempDir(), "local.json")
+	if err := f.Write(path); err != nil {
+		t.Fatal(err)
+	}
+	d, err := Read([]string{path}, "charts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		"| hello: total | not measured |", "- local: hello: total: not measured: --hello names an image.",
+		"- Deployment time, hello: total: not measured: --hello names an image", "- **stop timeout**, local: done, n=7: it was waited for",
+	} {
+		if !bytes.Contains(d.Markdown, []byte(want)) {
+			t.Errorf("the document lacks %q", want)
+		}
+	}
+	if bytes.Contains(d.Markdown, []byte("hello: total: not supported")) {
+		t.Error("what was not measured is called unsupported")
+	}
+}
+
 // A run of AWS's driver against an emulator is not called AWS.
 func TestAnEmulatorIsNotAWS(t *testing.T) {
 	f, err := result.Load(fixtures("aws")[0])

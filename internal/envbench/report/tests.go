@@ -225,11 +225,19 @@ func (w *writer) facts(id string) {
 	for _, name := range names {
 		for _, c := range w.columns {
 			if f, ok := c.fact(id, name); ok {
-				w.printf("- **%s**, %s: %s: %s\n", w.nameOf(label(name)), c.name, f.Verdict, w.quoted(c, f.Evidence))
+				w.printf("- **%s**, %s: %s: %s\n", w.nameOf(label(name)), c.name, w.verdict(c, f), w.quoted(c, f.Evidence))
 			}
 		}
 	}
 	w.printf("\n</details>\n")
+}
+
+// verdict says what came of a fact, and of how many trials that is.
+func (w *writer) verdict(c column, f result.Fact) string {
+	if f.Times < 2 {
+		return f.Verdict
+	}
+	return w.from(c.source, fmt.Sprintf("%s, n=%d", f.Verdict, f.Times))
 }
 
 // remarks writes what an environment does not do, what failed, and what has to be known.
@@ -260,6 +268,9 @@ func (w *writer) remarks(id string) {
 			name := w.quoted(c, label(s.Name))
 			if s.Unsupported != "" {
 				add(c, "%s: %s: %s", name, notSupported, w.evidence(c, s.Unsupported))
+			}
+			if s.NotMeasured != "" {
+				add(c, "%s: %s: %s", name, notMeasured, w.quoted(c, s.NotMeasured))
 			}
 			if s.Note != "" {
 				add(c, "%s: %s", name, w.quoted(c, s.Note))

@@ -78,8 +78,10 @@ type Series struct {
 	Note    string    `json:"note,omitempty"`    // e.g. the client's mode
 	Load    *LoadInfo `json:"load,omitempty"`    // of what the load tool has sent meanwhile
 
-	// Unsupported says why there are no samples here. Empty: there are.
+	// Unsupported says why the environment has none of it, and NotMeasured why nobody has
+	// looked, and how to. At most one of them is not empty, and only if there are no samples.
 	Unsupported string `json:"unsupported,omitempty"`
+	NotMeasured string `json:"not_measured,omitempty"`
 }
 
 // LoadInfo says how sure a figure is that the load tool has found.
@@ -111,6 +113,7 @@ type Fact struct {
 	Name     string `json:"name"` // such as "ecs:UpdateService"
 	Verdict  string `json:"verdict"`
 	Evidence string `json:"evidence"`
+	Times    int    `json:"times,omitempty"` // how often it was tried, if more than once
 }
 
 // Test returns the test of an ID, or nil.
