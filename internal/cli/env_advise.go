@@ -51,6 +51,9 @@ func newEnvAdviseCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			a.Budget, a.NoAccount = math.NaN(), !account
 			if cmd.Flags().Changed("budget") {
+				if math.IsNaN(budget) {
+					return usagef("--budget is %v: use dollars a month, 0 or more", budget)
+				}
 				a.Budget = budget
 			}
 			if a.Phase == "" {
@@ -68,6 +71,9 @@ func newEnvAdviseCommand() *cobra.Command {
 			}
 			if err := a.Validate(); err != nil {
 				return &usageError{err}
+			}
+			if a.Metrics, err = CountSentMetrics(map[string]string{"GEECACHE_EMF": "true"}, a.Nodes+prices.Standard().APIs); err != nil {
+				return err
 			}
 			results, unread, err := readResults(dir)
 			if err != nil {
@@ -161,28 +167,37 @@ func askAll(in io.Reader, out io.Writer, a *advise.Answers) error {
 		}
 		return nil
 	}
-	return errors.Join(
-		ask("What is it for: "+strings.Join(advise.Phases(), ", ")+"?", func(s string) error {
+	questions := []struct {
+		text string
+		take func(string) error
+	}{
+		{"What is it for: " + strings.Join(advise.Phases(), ", ") + "?", func(s string) error {
 			return valid(func() { a.Phase = s })
-		}),
-		ask("Must it work without a network? [y/N]", yes(&a.Offline, true)),
-		ask("Is there an account with AWS? [y/N]", yes(&a.NoAccount, false)),
-		ask("How many US dollars a month may AWS cost? [any]", func(s string) error {
+		}},
+		{"Must it work without a network? [y/N]", yes(&a.Offline, true)},
+		{"Is there an account with AWS? [y/N]", yes(&a.NoAccount, false)},
+		{"How many US dollars a month may AWS cost? [any]", func(s string) error {
 			if s == "" {
 				return nil
 			}
 			dollars, err := strconv.ParseFloat(s, 64)
-			if err != nil {
+			if err != nil || math.IsNaN(dollars) {
 				return errors.New("answer with a number")
 			}
 			return valid(func() { a.Budget = dollars })
-		}),
-		ask("What has to be as in AWS: "+strings.Join(advise.Needs(), ", ")+"? [nothing]", func(s string) error {
+		}},
+		{"What has to be as in AWS: " + strings.Join(advise.Needs(), ", ") + "? [nothing]", func(s string) error {
 			return valid(func() {
 				a.Needs = strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 			})
-		}),
-	)
+		}},
+	}
+	for _, q := range questions {
+		if err := ask(q.text, q.take); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // printAdvice shows an advice.

@@ -50,7 +50,11 @@ func TestQuestionsAreAsked(t *testing.T) {
 			t.Errorf("%q is not in %q", want, out.String())
 		}
 	}
+	out.Reset()
 	if err := askAll(strings.NewReader("dev\n"), &out, &a); err == nil || !strings.Contains(err.Error(), "to the end") {
 		t.Errorf("without all answers: %v", err)
+	}
+	if strings.Contains(out.String(), "US dollars") {
+		t.Errorf("it goes on asking when nobody answers any more: %q", out.String())
 	}
 }

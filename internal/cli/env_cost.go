@@ -17,10 +17,11 @@ are those of aws-terraform's variables that matter for it; without any it is the
 deployment that aws-terraform makes by itself.
 
 What depends on traffic is added when you say how much there is: --logs, --out,
---between-zones and --through-nat in GB a month.
+--between-zones, --through-nat and --through-endpoints in GB a month, and what is
+kept: --logs-kept, --images and --snapshots in GB.
 
 --hours is how long it runs in a month: 730 is always, 160 eight hours on working
-days. The other environments charge nothing by the hour.`
+days. Traffic, and what is kept, is that of the month all the same. The other environments charge nothing by the hour.`
 
 // newEnvCostCommand returns `geecache env cost`.
 func newEnvCostCommand() *cobra.Command {
@@ -40,7 +41,7 @@ func newEnvCostCommand() *cobra.Command {
 			if err := shape.Validate(); err != nil {
 				return &usageError{err}
 			}
-			if hours <= 0 || hours > 744 {
+			if !(hours > 0 && hours <= 744) {
 				return usagef("--hours is %v: use up to 744, the hours of the longest month", hours)
 			}
 			table, err := prices.In(region)
@@ -56,9 +57,14 @@ func newEnvCostCommand() *cobra.Command {
 					return &usageError{err}
 				}
 			}
+			for _, f := range []string{"logs", "logs-kept", "out", "between-zones", "through-nat", "through-endpoints", "images", "snapshots"} {
+				if gb, err := cmd.Flags().GetFloat64(f); err != nil || !(gb >= 0 && gb <= 1e9) {
+					return usagef("--%s is %v GB: use a number from 0 on", f, gb)
+				}
+			}
 			c := shape.Configuration()
 			c.Traffic = traffic
-			return printCost(cmd, table, table.Lines(c), hours, asJSON)
+			return printCost(cmd, table, table.LinesOf(c, hours), hours, asJSON)
 		},
 	}
 	flags := cmd.Flags()
@@ -81,6 +87,10 @@ func newEnvCostCommand() *cobra.Command {
 	flags.Float64Var(&traffic.OutGB, "out", 0, "GB a month to the internet")
 	flags.Float64Var(&traffic.ZonesGB, "between-zones", 0, "GB a month between zones")
 	flags.Float64Var(&traffic.NATGB, "through-nat", 0, "GB a month through NAT gateways")
+	flags.Float64Var(&traffic.EndpointGB, "through-endpoints", 0, "GB a month through VPC endpoints")
+	flags.Float64Var(&traffic.LogsKeptGB, "logs-kept", 0, "GB of logs that CloudWatch keeps")
+	flags.Float64Var(&traffic.ImageGB, "images", 0, "GB of images that ECR keeps")
+	flags.Float64Var(&traffic.StoredGB, "snapshots", 0, "GB of snapshots that S3 keeps")
 	flags.Float64Var(&hours, "hours", hours, "hours a month that it runs")
 	flags.BoolVar(&asJSON, "json", false, "print JSON")
 	return cmd

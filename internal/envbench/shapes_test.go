@@ -179,7 +179,13 @@ func TestInsightsMetricsAreReadAsDocumented(t *testing.T) {
 	}))
 	defer server.Close()
 	t.Setenv("AWS_ENDPOINT_URL", server.URL)
-	names, err := asAWS(t).metricNames(t.Context(), insightsNamespace, "ClusterName", "demo")
+	dimension := "" // that ListMetrics asks for there
+	for _, space := range metricSpaces {
+		if space.namespace == insightsNamespace {
+			dimension = space.dimension
+		}
+	}
+	names, err := asAWS(t).metricNames(t.Context(), insightsNamespace, dimension, "demo")
 	if err != nil || strings.Join(names, " ") != "CpuUtilized MemoryUtilized" {
 		t.Errorf("the names are %q, %v", names, err)
 	}

@@ -19,7 +19,6 @@ type Configuration struct {
 	Secrets         float64
 	Keys            float64
 	HostedZones     float64
-	ImageGB         float64 // kept in ECR
 	Databases       []Database
 	Traffic         Traffic
 }
@@ -43,12 +42,15 @@ type Database struct {
 
 // Traffic is what a deployment moves and keeps in a month.
 type Traffic struct {
-	LogsGB    float64 // written to CloudWatch
-	OutGB     float64 // to the internet
-	ZonesGB   float64 // between zones
-	NATGB     float64 // through NAT gateways
-	StoredGB  float64 // snapshots in S3
-	BusyUnits float64 // capacity units of the balancers beyond the first, on the average
+	LogsGB     float64 // written to CloudWatch
+	OutGB      float64 // to the internet
+	ZonesGB    float64 // between zones
+	NATGB      float64 // through NAT gateways
+	EndpointGB float64 // through VPC endpoints
+	LogsKeptGB float64 // in CloudWatch
+	ImageGB    float64 // kept in ECR
+	StoredGB   float64 // snapshots in S3
+	BusyUnits  float64 // capacity units of the balancers beyond the first, on the average
 }
 
 // InsightsMetrics is about how many metrics Container Insights has for a cluster with two
@@ -91,7 +93,6 @@ func (t Table) Lines(c Configuration) (lines []Line) {
 	monthly("secrets", c.Secrets, SecretMonth)
 	monthly("key", c.Keys, KeyMonth)
 	monthly("hosted zone of Cloud Map", c.HostedZones, HostedZone)
-	monthly("GB of images in ECR", c.ImageGB, ECRGB)
 	for _, d := range c.Databases {
 		copies := 1.0
 		if d.MultiAZ {
@@ -108,9 +109,23 @@ func (t Table) Lines(c Configuration) (lines []Line) {
 	monthly("GB a month to the internet", c.Traffic.OutGB, TransferOut)
 	monthly("GB a month between zones, paid at both ends", 2*c.Traffic.ZonesGB, TransferZone)
 	monthly("GB a month through NAT gateways", c.Traffic.NATGB, NATGB)
+	monthly("GB a month through VPC endpoints", c.Traffic.EndpointGB, EndpointGB)
+	monthly("GB of logs kept", c.Traffic.LogsKeptGB, LogsStored)
+	monthly("GB of images in ECR", c.Traffic.ImageGB, ECRGB)
 	monthly("GB of snapshots in S3", c.Traffic.StoredGB, S3GB)
 	hourly("capacity units of the load balancer beyond the first", c.Traffic.BusyUnits, t.Of(BalancerLCU))
 	return lines
+}
+
+// LinesOf returns what a configuration costs by the hour if it runs so many hours a month.
+// Traffic is that of the month, however few its hours are.
+func (t Table) LinesOf(c Configuration, hours float64) []Line {
+	traffic := t.Lines(Configuration{Traffic: c.Traffic})
+	for i := range traffic {
+		traffic[i].Dollars *= HoursPerMonth / hours
+	}
+	c.Traffic = Traffic{}
+	return append(t.Lines(c), traffic...)
 }
 
 // Sum returns what lines cost together, by the hour.

@@ -55,6 +55,42 @@ func TestLinesOfAConfiguration(t *testing.T) {
 	}
 }
 
+// Whatever is stated for a month costs the same in few hours and in many; the rest follows
+// the hours.
+func TestTrafficIsThatOfTheMonth(t *testing.T) {
+	c := Configuration{NATGateways: 1, Traffic: Traffic{LogsGB: 10, OutGB: 100, ImageGB: 3, EndpointGB: 7, LogsKeptGB: 20}}
+	for _, hours := range []float64{1, 160, HoursPerMonth, 744} {
+		month := make(map[string]float64)
+		for _, l := range inOregon(t).LinesOf(c, hours) {
+			month[l.What] = l.Dollars * hours
+		}
+		for what, want := range map[string]float64{
+			"NAT gateways, with their addresses": 0.05 * hours, "GB of logs a month": 5, "GB a month to the internet": 9,
+			"GB of images in ECR": 0.3, "GB a month through VPC endpoints": 0.07, "GB of logs kept": 0.6,
+		} {
+			if math.Abs(month[what]-want) > 1e-9 {
+				t.Errorf("%v hours: %s costs %v a month, want %v", hours, what, month[what], want)
+			}
+		}
+	}
+}
+
+func TestFargateSizes(t *testing.T) {
+	for _, tt := range []struct {
+		cpu, memory int
+		want        string // of an error
+	}{
+		{256, 512, ""}, {256, 2048, ""}, {1024, 8192, ""}, {8192, 61440, ""}, {16384, 122880, ""},
+		{300, 512, "256, 512, 1024"}, {256, 8192, "512 to 2048"}, {512, 512, "1024 to 4096"}, {8192, 17408, "in steps of 4096"},
+	} {
+		s := Standard()
+		s.CPU, s.Memory = tt.cpu, tt.memory
+		if err := s.Validate(); (err == nil) != (tt.want == "") || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%d units and %d MiB: %v, want %q", tt.cpu, tt.memory, err, tt.want)
+		}
+	}
+}
+
 func TestShapes(t *testing.T) {
 	s := Standard()
 	if err := s.Validate(); err != nil {

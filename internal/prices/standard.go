@@ -1,6 +1,9 @@
 package prices
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // The ways to the internet of a Shape, as aws-terraform has them.
 const (
@@ -43,8 +46,12 @@ func (s Shape) Validate() error {
 	switch {
 	case s.Nodes < 1 || s.APIs < 0:
 		return fmt.Errorf("nodes are %d and API servers %d: use at least one node", s.Nodes, s.APIs)
-	case s.CPU < 256 || s.CPU > 16384 || s.Memory < 512 || s.Memory > 122880:
-		return fmt.Errorf("a task has %d CPU units and %d MiB: Fargate has 256 to 16384, and 512 to 122880", s.CPU, s.Memory)
+	case fargate(s.CPU) == nil:
+		return fmt.Errorf("a task has %d CPU units: Fargate has 256, 512, 1024, 2048, 4096, 8192 and 16384", s.CPU)
+	case !slices.Contains(fargate(s.CPU), s.Memory):
+		sizes := fargate(s.CPU)
+		return fmt.Errorf("a task of %d CPU units has %d MiB: Fargate has %d to %d for it, in steps of %d",
+			s.CPU, s.Memory, sizes[0], sizes[len(sizes)-1], sizes[1]-sizes[0])
 	case s.SpotPercent < 0 || s.SpotPercent > 100:
 		return fmt.Errorf("the part on Spot is %d percent: use 0 to 100", s.SpotPercent)
 	case s.Zones < 2 || s.Zones > 3:
@@ -53,6 +60,34 @@ func (s Shape) Validate() error {
 		return fmt.Errorf("egress is %q: use %s, %s or %s", s.Egress, NAT, Endpoints, Public)
 	}
 	return nil
+}
+
+// fargate returns the sizes of memory, in MiB, that tasks with so many CPU units can have:
+// none, if there are no such tasks.
+func fargate(cpu int) (sizes []int) {
+	var least, most, step int
+	switch cpu {
+	case 256:
+		return []int{512, 1024, 2048}
+	case 512:
+		least, most, step = 1, 4, 1
+	case 1024:
+		least, most, step = 2, 8, 1
+	case 2048:
+		least, most, step = 4, 16, 1
+	case 4096:
+		least, most, step = 8, 30, 1
+	case 8192:
+		least, most, step = 16, 60, 4
+	case 16384:
+		least, most, step = 32, 120, 8
+	default:
+		return nil
+	}
+	for gb := least; gb <= most; gb += step {
+		sizes = append(sizes, gb*1024)
+	}
+	return sizes
 }
 
 // Configuration returns what AWS charges for, before traffic.

@@ -38,6 +38,7 @@ type Answers struct {
 	Nodes     int      // cache nodes
 	Needs     []string // of Needs
 	NoAccount bool     // there is no account with AWS
+	Metrics   int      // that the deployment sends to CloudWatch, which charges for them
 }
 
 // needs are what a user may need, and the facts of test fidelity that have to be done.
@@ -66,7 +67,7 @@ func (a Answers) Validate() error {
 	switch {
 	case !slices.Contains(Phases(), a.Phase):
 		return fmt.Errorf("phase is %q: use %s%s", a.Phase, strings.Join(Phases(), ", "), words.DidYouMean(a.Phase, Phases(), ""))
-	case a.Budget < 0:
+	case a.Budget < 0 || math.IsInf(a.Budget, 0):
 		return fmt.Errorf("budget is %v: use dollars a month, 0 or more", a.Budget)
 	case !(a.Hours > 0 && a.Hours <= 744):
 		return fmt.Errorf("hours are %v: use up to 744, the hours of the longest month", a.Hours)
@@ -214,7 +215,7 @@ func (ad *adviser) money(table prices.Table) {
 		return
 	}
 	shape := prices.Standard()
-	shape.Nodes = ad.Nodes
+	shape.Nodes, shape.Metrics = ad.Nodes, ad.Metrics
 	month := prices.Sum(table.Lines(shape.Configuration())) * ad.Hours
 	text := fmt.Sprintf("%d nodes cost %.2f USD a month of %g hours, before traffic and logs, with prices of %s", ad.Nodes, month, ad.Hours, prices.Date)
 	source := "geecache env cost, " + table.Region
