@@ -11,22 +11,36 @@ import (
 )
 
 const (
-	digits = `\d[\d,]*(?:\.\d+)?`
-	units  = `(?:(?:ns|µs|us|ms|s|min|h|sec|nanoseconds?|microseconds?|milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?|years?)(?:/op|/\d* ?keys)?` +
-		`|%|percent|x|×|times|fold|[a-z]+/s|/s|1/s|M/s|k/s|[kKMGT]i?B(?:/s)?|USD|dollars?|cents?)`
-	number = `[~$]?` + digits
-	joint  = `\s?(?:to|-|–|and|or|by)\s?`
+	digits = `\d[\d,]*(?:\.\d+)?(?:[eE][+-]?\d+)?`
+	times  = `(?:(?:ns|µs|μs|us|usec|ms|msec|s|min|mins|h|hrs?|d|secs?|nanoseconds?|microseconds?|milliseconds?|seconds?|minutes?|hours?|days?|weeks?|months?|years?)(?:/op|/\d* ?keys)?)`
+	units  = `(?:` + times + `|%|‰|percent|per cent|x|X|×|times|fold|[a-z]+/s|/s|1/s|M/s|k/s|(?:million |thousand )?(?:[a-z]+ )?(?:per|an?) (?:second|minute|hour|day|month)` +
+		`|[kKMGT]i?B(?:/s)?|bytes?|B|[kKMG]?bits?(?:/s)?|[KMG]bit/s|[kMG]bps|qps|rps|allocs/op|B/op|[MG]Hz|vCPUs?|USD|EUR|dollars?|euros?|cents?|\$/[a-z]+|million|thousand|orders? of magnitude)`
+	number = `[~$€£]?` + digits
+	joint  = `\s?(?:to|-|–|…|\.\.|and|or|by)\s?`
+
+	// gap is what may stand between a number and its unit: spaces, a hyphen, emphasis, markup.
+	gap = "(?:[\\s*_`\u00a0\u2009\u202f-]|&nbsp;|&#\\d+;|<[^<>]*>){0,4}"
+
+	// words are numbers in letters, with units that make figures of them.
+	words = `(?i:(?:an? )?(?:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|fifteen|twenty|thirty|forty|fifty|sixty|seventy|eighty|ninety|hundreds?|thousands?|dozens?|millions?|half an?|quarter of an?)` +
+		`(?: (?:hundred|thousand|million|dozen))?(?: of)?)[ -](?:` + times + `|percent|times|fold)|(?i:(?:twice|thrice|half) as|(?:two|three|four|five|ten|hundred)fold|orders? of magnitude|(?:halves|doubles|triples) the)`
+
+	// shares are numbers whose unit is in the words before them.
+	shares = `(?:factor|ratio|speedup) of ` + number
 )
 
 var (
-	figure  = longest(regexp.MustCompile(`(?:USD |\$)` + digits + `|` + number + `(?:` + joint + number + `)*[\s-]?` + units))
+	figure  = longest(regexp.MustCompile(`(?:USD ?|US\$|\$|€|£)` + digits + `|` + number + `(?:` + joint + number + `)*` + gap + units + `|` + shares + `|` + words))
 	bare    = regexp.MustCompile(digits)
-	unit    = regexp.MustCompile(`(?:^|[^\w])(` + units + `)(?:$|[^\w])`)
+	unit    = regexp.MustCompile(`(?:^|[^\w])(` + units + `|\$)(?:$|[^\w])`)
 	fence   = regexp.MustCompile("^ *```")
 	inline  = regexp.MustCompile("`[^`\n]*`")
+	alone   = longest(regexp.MustCompile("^`" + number + `(?:` + joint + number + `)*\s?(?:` + units + ")?`$"))
 	target  = regexp.MustCompile(`\]\([^)\n]*\)|<!--.*?-->|https?://[^\s)>]+`)
 	comment = regexp.MustCompile(`(?:^|\s)(?:#|//) .*`)
 	split   = regexp.MustCompile(`^[|:\s-]+$`)
+	layout  = regexp.MustCompile(`\d bytes?$`)
+	drawn   = regexp.MustCompile(`(?s)<style>.*?</style>|<[^>]*>`)
 )
 
 // longest makes an expression match as much as it can: "minutes" and not "min".
@@ -69,7 +83,7 @@ func read(markdown string) document {
 	for i := range len(markdown) {
 		c := markdown[i]
 		places[i] = text.Len()
-		if unicode.IsSpace(rune(c)) {
+		if c < utf8.RuneSelf && unicode.IsSpace(rune(c)) {
 			if !space {
 				text.WriteByte(' ')
 				left.WriteByte(' ')
@@ -112,9 +126,13 @@ func withoutCode(markdown string) string {
 				b.WriteString(fill(body))
 			}
 		default:
-			for _, re := range []*regexp.Regexp{inline, target} {
-				body = re.ReplaceAllStringFunc(body, fill)
-			}
+			body = inline.ReplaceAllStringFunc(body, func(code string) string {
+				if alone.MatchString(code) { // no code, but a figure in another type
+					return code
+				}
+				return fill(code)
+			})
+			body = target.ReplaceAllStringFunc(body, fill)
 			b.WriteString(body)
 		}
 		if strings.HasSuffix(line, "\n") {
@@ -168,7 +186,7 @@ func unitCells(text string) (cells []cell) {
 
 // unitIn returns the unit that a table's head names, if it does.
 func unitIn(head string) string {
-	if figure.MatchString(head) {
+	if found := figure.FindString(head); found != "" && found != "1/s" {
 		return "" // it is that figure's
 	}
 	if m := unit.FindStringSubmatch(head); m != nil {
@@ -183,7 +201,7 @@ func Find(markdown string) []Figure { return read(markdown).figures() }
 func (d document) figures() []Figure {
 	var found []Figure
 	for _, at := range figure.FindAllStringIndex(d.prose, -1) {
-		if d.stands(at[0], at[1]) {
+		if d.stands(at[0], at[1]) && d.prose[at[0]:at[1]] != "1/s" { // which is a unit
 			found = append(found, d.figure(at[0], at[1], ""))
 		}
 	}

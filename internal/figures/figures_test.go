@@ -39,6 +39,11 @@ func TestAPlantedFigureIsFound(t *testing.T) {
 			"\nA lookup takes 7.31 ms here.\n", "\nIt is 73 times faster.\n", "\nIt costs $7.31.\n", "\nIt costs 7.31 USD.\n", "\nIt serves 731k/s.\n",
 			"\n| what | ms |\n|---|---|\n| lookup | 7.31 |\n", "\n| what | here |\n|---|---|\n| lookup, ms | 7.31 |\n", "\n| what | here |\n|---|---|\n| lookup | 7.31 ms |\n",
 			"\n    make it   # takes 73 minutes\n", "\n- a heap of 7.31 MiB\n", "\nIt took 5 to\n73 s.\n", "\nA hit ratio of 73.1%.\n",
+			"\nIt takes seven seconds.\n", "\nIt takes half a minute.\n", "\nIt is ten times faster.\n", "\nIt is twice as fast.\n", "\nIt is two orders of magnitude faster.\n",
+			"\nIt is faster by a factor of 73.1.\n", "\nIt takes 7.31&nbsp;ms.\n", "\nIt takes 7.31\u202fms.\n", "\nIt takes <b>7.31</b> ms.\n", "\nIt takes *7.31* ms.\n",
+			"\nIt takes `7.31 ms`.\n", "\nIt takes `7.31` ms.\n", "\nIt takes 7.31e3 ms.\n", "\nIt serves 731 requests per second.\n", "\nIt serves 7.31 million requests a second.\n",
+			"\nIt sends 7.31 Mbit/s.\n", "\nIt costs €7.31.\n", "\nIt costs 7.31 $/h.\n", "\nA key takes 731 bytes.\n", "\n| what | rate, 1/s |\n|---|---|\n| lookup | 7.31 |\n",
+			"\n| what | here, $ |\n|---|---|\n| lookup | 7.31 |\n",
 		} {
 			after := r.checkDocument(root, name, string(text)+planted)
 			if len(after) <= len(before) {
@@ -61,6 +66,9 @@ func TestFind(t *testing.T) {
 		{"a 6-second sleep over\n30\nminutes", []string{"6-second", "30 minutes"}},
 		{"version 1.26, 1.5.33, HTTP/1.1, p99, port 9999, 3 nodes, SHA256, x86, 4xx, 5 seconded", nil},
 		{"`sleep 5s` and [x](y-5ms.md) and <!-- 5 ms -->", nil},
+		{"`5 ms`, *6* ms, <b>7</b> ms, 8&nbsp;ms, 1e-3 s", []string{"5 ms", "6* ms", "7</b> ms", "8&nbsp;ms", "1e-3 s"}},
+		{"two seconds, half an hour, ten times, twice as fast; twice, two nodes, ten keys", []string{"two seconds", "half an hour", "ten times", "twice as"}},
+		{"| a | rate, 1/s |\n|---|---|\n| x | 12 |\n", []string{"12 1/s"}},
 		{"\n    sleep 5s\n    make # 7 s\n", []string{"7 s"}},
 		{"```sh\nsleep 5s\nmake # 7 s\n```\n8 s", []string{"7 s", "8 s"}},
 		{"| a | time, s |\n|---|---|\n| x | 12 (11 to 13) |\n", []string{"12 s", "11 s", "13 s"}},
@@ -91,11 +99,13 @@ func TestCheck(t *testing.T) {
 	}
 	put("A.md", "It waits for 5 s. A metric costs 0.30 USD. It is 2.20 times as fast.\n<!-- t: begin -->\n9 ms\n<!-- t: end -->\n")
 	put("a.go", "package a\n\nconst wait   = 5 * time.Second\n")
+	put("a.svg", "<svg width=\"7ms\"><style> .a { x: 6s }\n</style><text>takes 8 ms</text></svg>\n")
+	put("L.md", "The length is 4 bytes.\n")
 	put("a_test.go", "func TestT(t *testing.T) {}")
 	put("benchmarks/results/2026-01-01-s.json", `{"groups":[{"name":"g","points":[{"name":"","series":[{"subject":"we","unit":"u","samples":[1.1,2.204,3]}]}]}]}`)
 	good := func() *Registry {
 		return &Registry{
-			Documents: []string{"*.md"}, Generated: []Generated{{In: "A.md", Block: "t", Test: "a_test.go", Name: "TestT"}},
+			Documents: []string{"*.md"}, Layouts: []string{"L.md"}, Generated: []Generated{{In: "A.md", Block: "t", Test: "a_test.go", Name: "TestT"}},
 			Figures: []Entry{
 				{In: "A.md", Says: "waits for 5 s", From: []Source{{Code: "a.go", Is: "wait = 5 * time.Second"}}},
 				{In: "A.md", Says: "costs 0.30 USD", From: []Source{{Price: "CloudWatch metric, month"}}},
@@ -124,6 +134,8 @@ func TestCheck(t *testing.T) {
 		{"no such document", func(r *Registry) { r.Figures[0].In = "B.md" }, "which is no document"},
 		{"no such test", func(r *Registry) { r.Generated[0].Name = "TestX" }, "there is no test TestX"},
 		{"no such block", func(r *Registry) { r.Generated[0].Block = "u" }, "there is no block"},
+		{"a drawing", func(r *Registry) { r.Documents = append(r.Documents, "*.svg") }, `a.svg: line 2: where does "8 ms" come from?`},
+		{"bytes of no layout", func(r *Registry) { r.Layouts = nil }, `L.md: line 1: where does "4 bytes" come from?`},
 		{"nothing generated", func(r *Registry) { r.Generated = nil }, `where does "9 ms" come from?`},
 	}
 	for _, tt := range tests {
