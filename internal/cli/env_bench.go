@@ -23,6 +23,10 @@ The results are JSON with every sample, and beside it, with the ending .txt, lin
 of Go benchmarks, which benchstat reads. What an environment cannot do is a result,
 too, with the evidence.
 
+The load that some tests send comes from geecache load --realtime, a process of its own
+that runs before all others where that is permitted (Linux, root or CAP_SYS_NICE). Where
+it is not, it may be late on a busy machine, which the results say.
+
 It deploys and removes clusters of its own. Ctrl-C removes them, too, and marks what
 was measured as partial.
 

@@ -30,6 +30,7 @@ type loadFlags struct {
 	trace      string
 	format     string
 	saturated  bool // is put up with
+	realTime   bool
 	keyFile    string
 	expect     []string
 	headers    []string
@@ -53,9 +54,12 @@ closed loop instead, which measures throughput.
 
 It also measures itself: "scheduling lag" is how late requests were sent. From a
 p99 of 1 ms on, the result is marked "generator saturated": its figures are about
-the machine that load runs on, and not about the target. On Linux, root can give
-it a processor whenever it needs one, on a busy machine too (nice does not):
-  chrt -r 1 geecache load ...
+the machine that load runs on, and not about the target. --realtime has a busy
+machine run it before all else (nice does not), where the system permits that:
+Linux does to root and with CAP_SYS_NICE. Where it is not permitted, load says so
+and sends all the same; the JSON result tells in machine.scheduling what it had.
+It is not the default, because a generator that has more to do than it can takes
+the processors from a target on the same machine.
 
 --steps holds one rate after the other, each with a latency distribution of its
 own, and --warmup before each:
@@ -96,7 +100,8 @@ The API's token is taken from GEECACHE_API_TOKEN, where no other eyes see it.
 The exit status is 0 if no more requests failed than --max-errors allows, 1 if
 more did or no rate was found, 2 if the command line makes no sense, and 3 if the
 generator was saturated (0 with --allow-saturated). Ctrl-C ends the run early and
-still reports.`
+still reports. After --warmup, where standard error is no terminal, a line there
+says "counting requests from now on".`
 
 const loadExample = `  geecache load --target http://localhost:9999 --rate 2000 --duration 20s
   geecache load --target http://localhost:9999 --dist zipf --zipf-s 1.1 \
@@ -162,6 +167,7 @@ func (f *loadFlags) register(cmd *cobra.Command) {
 	flags.StringArrayVar(&f.expect, "expect", nil, "what a right answer is (see above)")
 	flags.Int64Var(&f.maxErrors, "max-errors", 0, "failures that are put up with")
 	flags.BoolVar(&f.saturated, "allow-saturated", false, "put up with a saturated generator: what counts is the load, and not the figures")
+	flags.BoolVar(&f.realTime, "realtime", false, "run before all other processes of this machine, where that is permitted (see above)")
 	f.registerModes(flags)
 	flags.StringArrayVar(&f.headers, "header", nil, "header to send, as 'Name: value'; repeat it for several")
 	flags.StringVar(&f.secretFile, "secret-file", "", "file of the cluster's secret, if it has one, for targets of the peer protocol (or: "+secretEnv+")")
@@ -197,6 +203,12 @@ func (f *loadFlags) run(ctx context.Context, out, errOut io.Writer) error {
 	// timeout(1), may deliver one twice.
 	defer stop()
 
+	if f.realTime {
+		if err := loadgen.RealTime(); err != nil {
+			f.cfg.RealTimeRefused = err.Error()
+			fmt.Fprintf(errOut, "geecache: load: --realtime: %v: this goes on without\n", err)
+		}
+	}
 	progress := f.newProgress(errOut)
 	f.cfg.Progress = progress.draw()
 	report, err := f.measure(ctx, progress)

@@ -91,6 +91,9 @@ func (f *loadFlags) measure(ctx context.Context, p *loadProgress) (loadReport, e
 				r.Latency.P99.Round(time.Microsecond), r.Failed, r.Requests, r.Lag.P99.Round(time.Microsecond))
 		})
 	}
+	if p.view == nil && f.cfg.Warmup > 0 {
+		f.cfg.Counting = func() { p.say(loadgen.CountingLine) }
+	}
 	return loadgen.Run(ctx, f.cfg)
 }
 
@@ -106,7 +109,7 @@ func (f *loadFlags) judge(report loadReport) error {
 		return fmt.Errorf("load: %d of %d requests failed (--max-errors %d)", failed, requests, f.maxErrors)
 	}
 	saturated := false
-	why := "the figures are not the target's: lower the rate, or give load more processor time"
+	why := "the figures are not the target's: lower the rate, or give load more processor time (--realtime)"
 	switch r := report.(type) {
 	case *loadgen.Result:
 		if !r.WithinErrors(f.maxErrors) {

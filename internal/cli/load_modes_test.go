@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -143,5 +144,29 @@ func TestLoadStatusOfASearch(t *testing.T) {
 		if status != c.status || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: status %d (%v), want %d", c.r.Answer(), status, err, c.status)
 		}
+	}
+}
+
+// A run of its own process has real-time scheduling, or says why not, and tells when it
+// counts.
+func TestLoadInRealTime(t *testing.T) {
+	cmd := exec.Command(os.Args[0], "load", "--target", loadTarget(t), "--expect", "sprintf:v:%s", "--rate", "50", "--count", "5", "--warmup", "100ms", "--realtime", "--allow-saturated", "--json", "-")
+	cmd.Env = testEnv()
+	var errOut strings.Builder
+	cmd.Stderr = &errOut
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &errOut)
+	}
+	var r loadgen.Result
+	if err := json.Unmarshal(out, &r); err != nil || r.Completed != 5 {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	had, warned := r.Machine.Scheduling == loadgen.ScheduledRealTime, strings.Contains(errOut.String(), "geecache: load: --realtime: real-time scheduling: ")
+	if had == warned || warned != (r.Config.RealTimeRefused != "") {
+		t.Errorf("it had %q, which was refused because of %q\n%s", r.Machine.Scheduling, r.Config.RealTimeRefused, &errOut)
+	}
+	if !strings.Contains(errOut.String(), loadgen.CountingLine+"\n") {
+		t.Errorf("it did not tell that it counts\n%s", &errOut)
 	}
 }

@@ -104,6 +104,14 @@ type Config struct {
 	Progress      func(Snapshot)
 	ProgressEvery time.Duration
 
+	// Counting is called once for each load, from a goroutine of its own, when the
+	// warm-up is over: what is sent from now on counts.
+	Counting func()
+
+	// RealTimeRefused says why [RealTime], which was asked for, was not had. Results
+	// tell it.
+	RealTimeRefused string
+
 	// Clock is the time; nil means the system's.
 	Clock Clock
 

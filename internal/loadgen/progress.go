@@ -50,6 +50,27 @@ func (r *run) startProgress() (stop func()) {
 	}
 }
 
+// CountingLine is how `geecache load` tells that [Config.Counting] was called.
+const CountingLine = "counting requests from now on"
+
+// startCounting says when the warm-up is over, unless the function that it returns
+// is called before.
+func (r *run) startCounting() (stop func()) {
+	if r.cfg.Counting == nil {
+		return func() {}
+	}
+	said := make(chan struct{})
+	timer := time.AfterFunc(r.cfg.Warmup, func() {
+		defer close(said)
+		r.cfg.Counting()
+	})
+	return func() {
+		if !timer.Stop() {
+			<-said
+		}
+	}
+}
+
 func (r *run) sum() *tally {
 	sum := newTally(&r.cfg, len(r.targets))
 	for _, t := range r.tallies {

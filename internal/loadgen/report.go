@@ -34,8 +34,11 @@ func (r *Result) Notes() []string {
 	var notes []string
 	add := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
 	if r.Saturated {
-		add("generator saturated: it sent %s late at p99 (from %s on, figures are not the target's); lower the rate, or give it more processor time",
+		add("generator saturated: it sent %s late at p99 (from %s on, figures are not the target's); lower the rate, or give it more processor time (--realtime)",
 			short(r.Lag.P99), short(SaturatedLag))
+	}
+	if why := r.Config.RealTimeRefused; why != "" {
+		add("scheduled like any other process: %s", why)
 	}
 	if n := r.Outcomes[Dropped.String()]; n > 0 {
 		add("%d requests were due while %d were outstanding, and were not sent; latencies do not show them",
@@ -83,7 +86,11 @@ func (r *Result) writeWhat(b *strings.Builder) {
 	if c.ZipfS > 0 {
 		fmt.Fprintf(b, " %s", trim(c.ZipfS))
 	}
-	fmt.Fprintf(b, "), seed %d\n", c.Seed)
+	fmt.Fprintf(b, "), seed %d", c.Seed)
+	if r.Machine.Scheduling == ScheduledRealTime {
+		b.WriteString(", real-time scheduling")
+	}
+	b.WriteByte('\n')
 }
 
 // String returns how far the trace has been followed.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"regexp"
 	"strconv"
 	"strings"
@@ -32,6 +33,25 @@ func steady(t *testing.T) (r *Result) {
 		})
 	})
 	return r
+}
+
+// What was asked for and not had is in what people read and in what programs read.
+func TestRefusalIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := mustRun(t, t.Context(), Config{Count: 1, RealTimeRefused: "not permitted", Do: func(context.Context, string) error { return nil }})
+		var text, data bytes.Buffer
+		if err := errors.Join(r.WriteText(&text), r.WriteJSON(&data)); err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(text.String(), "note: scheduled like any other process: not permitted\n") || !strings.Contains(data.String(), `"realtime_refused": "not permitted"`) {
+			t.Errorf("it is not told:\n%s\n%s", &text, &data)
+		}
+		r.Machine.Scheduling = ScheduledRealTime
+		text.Reset()
+		if err := r.WriteText(&text); err != nil || !strings.Contains(text.String(), "seed 0, real-time scheduling\n") {
+			t.Errorf("real-time scheduling is not told (%v):\n%s", err, &text)
+		}
+	})
 }
 
 func TestWriteJSON(t *testing.T) {

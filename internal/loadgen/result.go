@@ -100,6 +100,10 @@ type ConfigInfo struct {
 	Distribution   Distribution  `json:"distribution"`
 	ZipfS          float64       `json:"zipf_s,omitempty"`
 	Seed           uint64        `json:"seed"`
+
+	// RealTimeRefused: real-time scheduling was asked for, and this is why the
+	// generator did not get it.
+	RealTimeRefused string `json:"realtime_refused,omitempty"`
 }
 
 // Machine is where the generator ran.
@@ -111,7 +115,17 @@ type Machine struct {
 	CPU        string `json:"cpu,omitempty"`
 	CPUs       int    `json:"cpus"`
 	GOMAXPROCS int    `json:"gomaxprocs"`
+
+	// Scheduling is how the generator's process is scheduled, as the system tells
+	// it: ScheduledNormally, ScheduledRealTime, or empty where it does not tell.
+	Scheduling string `json:"scheduling,omitempty"`
 }
+
+// How the system schedules a generator: like any other process, or before them.
+const (
+	ScheduledNormally = "normal"
+	ScheduledRealTime = "real-time"
+)
 
 // LatencyStats describes a distribution of durations. Percentiles are within
 // 0.1%, the maximum is exact.
@@ -246,7 +260,7 @@ func (r *run) configInfo() ConfigInfo {
 	info := ConfigInfo{
 		Group: c.Group, Pick: c.Pick, Rate: c.Rate, Callers: c.Callers,
 		Duration: c.Duration, Count: c.Count, Warmup: c.Warmup, Timeout: c.Timeout,
-		Keys: c.Keys.N, Distribution: c.Keys.Dist, Seed: c.Seed,
+		Keys: c.Keys.N, Distribution: c.Keys.Dist, Seed: c.Seed, RealTimeRefused: c.RealTimeRefused,
 	}
 	for _, t := range r.targets {
 		info.Targets = append(info.Targets, t.name())
@@ -332,6 +346,7 @@ func thisMachine() Machine {
 	m := Machine{
 		GoVersion: runtime.Version(), OS: runtime.GOOS, Arch: runtime.GOARCH,
 		CPU: cpuModel("/proc/cpuinfo"), CPUs: runtime.NumCPU(), GOMAXPROCS: runtime.GOMAXPROCS(0),
+		Scheduling: scheduling(),
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		m.Version = info.Main.Version

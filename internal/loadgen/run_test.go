@@ -364,3 +364,25 @@ func TestValidateNamesFieldAndRemedy(t *testing.T) {
 		t.Errorf("a target alone is not enough: %v", err)
 	}
 }
+
+// Counting is told when the warm-up is over, once for each load, and not of one that ended
+// before.
+func TestCountingIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var at []time.Duration
+		start := time.Now()
+		cfg := Config{Rate: 100, Duration: time.Second, Warmup: 500 * time.Millisecond,
+			Counting: func() { at = append(at, time.Since(start)) },
+			Do:       func(context.Context, string) error { return nil }}
+		mustRun(t, t.Context(), cfg)
+		if !slices.Equal(at, []time.Duration{500 * time.Millisecond}) {
+			t.Errorf("it was told after %v", at)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+		defer cancel()
+		mustRun(t, ctx, cfg)
+		if len(at) != 1 {
+			t.Errorf("of a load that did not count it was told after %v", at)
+		}
+	})
+}

@@ -73,12 +73,13 @@ func (s *session) run(change func(*Config)) *Result {
 	}
 	waits := s.connectionWaits()
 	r.start = r.cfg.Clock.Now()
-	stopProgress := r.startProgress()
+	stopProgress, stopCounting := r.startProgress(), r.startCounting()
 	if r.cfg.Callers > 0 {
 		r.closedLoop()
 	} else {
 		r.openLoop()
 	}
+	stopCounting()
 	stopProgress()
 	res := r.result()
 	res.ConnectionWaits = s.connectionWaits() - waits

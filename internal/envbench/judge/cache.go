@@ -262,7 +262,8 @@ func (b *cacheBench) maxRate(ctx context.Context, t *result.Test) error {
 		}
 		rates.Samples = append(rates.Samples, found.Rate)
 		info := &result.LoadInfo{
-			Rate: found.Rate, LagP99: milliseconds(r.Lag.P99), Saturated: r.Saturated || found.Saturated, Requests: r.Requests, Failed: r.Failed,
+			Rate: found.Rate, LagP99: milliseconds(r.Lag.P99), Saturated: r.Saturated, AtLeast: found.AtLeast, Requests: r.Requests, Failed: r.Failed,
+			Scheduling: r.Machine.Scheduling,
 		}
 		if rates.Load == nil || worse(info, rates.Load) {
 			rates.Load, limit = info, found.Why
@@ -290,29 +291,21 @@ func (b *cacheBench) maxRate(ctx context.Context, t *result.Test) error {
 
 // search searches once.
 func (b *cacheBench) search(ctx context.Context) (*loadgen.MaxRate, error) {
-	right, err := loadgen.ExpectFormat(valueOf("%s"))
-	if err != nil {
-		return nil, err
-	}
 	limited, cancel := context.WithTimeout(ctx, rateWithin)
 	defer cancel()
-	found, err := loadgen.FindMaxRate(limited, loadgen.Config{
-		URLs: []string{b.now.API + "/api?key={key}&group={group}"}, Group: b.one.group, Expect: right, Warmup: rateWarmup,
-		Keys: loadgen.Keys{N: hotKeys, Format: userFormat},
-	}, loadgen.Search{P99: rateLimit, Probe: rateProbe, Precision: ratePlaces, From: rateFrom, Lowest: rateLowest}, func(p loadgen.Probe) {
-		b.tell("%s, %.0f/s: %s %s", p.Phase, p.Rate, p.Verdict, p.Why)
-	})
-	if err == nil {
-		err = ctx.Err()
-	}
-	return found, err
+	got, err := b.send(limited, order{
+		url: b.now.API + "/api?key={key}&group={group}", group: b.one.group, warmup: rateWarmup, timeout: loadTimeout,
+		count: hotKeys, keyFormat: userFormat, valueFormat: valueOf("%s"),
+		search: &loadgen.Search{P99: rateLimit, Probe: rateProbe, Precision: ratePlaces, From: rateFrom, Lowest: rateLowest},
+	}, func(line string) { b.tell("%s", line) })
+	return got.found, cmp.Or(err, ctx.Err())
 }
 
 // worse reports whether a says less for its figure than b: the series shows the worst of
 // its searches.
 func worse(a, b *result.LoadInfo) bool {
-	if a.Saturated != b.Saturated {
-		return a.Saturated
+	if a.AtLeast != b.AtLeast {
+		return a.AtLeast
 	}
 	return a.LagP99 > b.LagP99
 }

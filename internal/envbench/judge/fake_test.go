@@ -205,5 +205,5 @@ func (watched) WatchContainers(context.Context, string) (string, error) {
 
 // newSession returns a session of one repetition in a fake environment.
 func newSession(d envbench.Driver) *session {
-	return &session{Config: Config{Environment: "fake", Times: 1, Deployment: envbench.Deployment{Name: "fake"}.WithDefaults()}, driver: d}
+	return &session{Config: Config{Environment: "fake", Times: 1, Deployment: envbench.Deployment{Name: "fake"}.WithDefaults()}, driver: d, send: inProcess}
 }

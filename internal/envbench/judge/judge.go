@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -74,6 +75,7 @@ type session struct {
 	driver envbench.Driver
 	open   func(environment string, o envbench.Options) (envbench.Driver, error) // another one
 	now    string                                                                // ID of the test that runs
+	send   generator
 }
 
 // tell tells what happens now.
@@ -170,7 +172,11 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 			}
 		}
 	}
-	s := &session{Config: c, driver: d, open: envbench.New}
+	send, err := c.generator()
+	if err != nil {
+		return nil, err
+	}
+	s := &session{Config: c, driver: d, open: envbench.New, send: send}
 	f := &result.File{
 		Format: result.Format, Environment: c.Environment, Begun: time.Now().UTC().Truncate(time.Second), Machine: machine.This(),
 		Versions: map[string]string{}, Deployment: result.Deployment{
@@ -207,7 +213,7 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 	}
 	f.Seconds = time.Since(begun).Seconds()
 	f.Load[1] = machine.LoadAverage()
-	err := errors.Join(failed...)
+	err = errors.Join(failed...)
 	if err != nil {
 		f.Partial = strings.ReplaceAll(err.Error(), "\n", "; ")
 	}
@@ -234,6 +240,23 @@ func (s *session) one(ctx context.Context, t test) (result.Test, error) {
 		}
 	}
 	return one, err
+}
+
+// generator returns what sends the load of tests: geecache itself, in a process of its own
+// where it can be asked to end.
+func (c *Config) generator() (generator, error) {
+	if !interruptible {
+		return inProcess, nil
+	}
+	program := c.Options.Program
+	if program == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("the program's own file is unknown: %w", err)
+		}
+		program = exe
+	}
+	return inOwnProcess(program), nil
 }
 
 // clean removes the deployment, however the run has ended. What is in AWS stays, because

@@ -1,8 +1,12 @@
 package judge
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,7 +19,8 @@ import (
 const (
 	loadRate    = 200
 	loadTimeout = 5 * time.Second
-	absentKeys  = 300 // that the database does not have
+	loadWarmup  = 300 * time.Millisecond // connections are opened, and the load tool's process has all of its memory
+	absentKeys  = 300                    // that the database does not have
 )
 
 // demoValues is what the demonstration database holds.
@@ -27,37 +32,47 @@ func demoValues() map[string]string {
 type load struct {
 	cancel context.CancelFunc
 	done   chan struct{}
-	result *loadgen.Result
+	sent   sent
 	err    error
 }
 
-// startLoad sends requests to an API until stop is called, or ctx ends. Every answer is
-// checked.
-func startLoad(ctx context.Context, api string) *load {
-	var keys []loadgen.WeightedKey
-	for key := range demoValues() {
-		keys = append(keys, loadgen.WeightedKey{Key: key, Weight: 1})
-	}
+// startLoad has requests sent to an API until stop is called, or ctx ends. Every answer is
+// checked. When it returns, they are on their way, and counted.
+func (s *session) startLoad(ctx context.Context, api string) (*load, error) {
+	o := order{url: api + "/api?key={key}", values: demoValues(), warmup: loadWarmup, timeout: loadTimeout, rate: loadRate}
+	o.keys = slices.Sorted(maps.Keys(o.values))
 	for i := range absentKeys {
-		keys = append(keys, loadgen.WeightedKey{Key: fmt.Sprintf("nobody:%d", i), Weight: 1})
+		o.keys = append(o.keys, fmt.Sprintf("nobody:%d", i))
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &load{cancel: cancel, done: make(chan struct{})}
+	counting := make(chan struct{})
 	go func() {
 		defer close(l.done)
-		l.result, l.err = loadgen.Run(ctx, loadgen.Config{
-			URLs: []string{api + "/api?key={key}"}, Keys: loadgen.Keys{List: keys}, Rate: loadRate, Duration: time.Hour, Timeout: loadTimeout,
-			Expect: loadgen.ExpectValues(demoValues()), Seed: 1,
+		l.sent, l.err = s.send(ctx, o, func(line string) {
+			if line == loadgen.CountingLine {
+				close(counting)
+			}
 		})
+		if l.err == nil && ctx.Err() == nil {
+			l.err = errors.New("the load ended before it was told to")
+		}
 	}()
-	return l
+	select {
+	case <-counting:
+		return l, nil
+	case <-l.done:
+		cancel()
+		defer cancel()
+		return nil, cmp.Or(l.err, ctx.Err())
+	}
 }
 
 // stop ends the load, and returns what came of it. It may be called again.
 func (l *load) stop() (*loadgen.Result, error) {
 	l.cancel()
 	<-l.done
-	return l.result, l.err
+	return l.sent.result, l.err
 }
 
 // failures says in a line why requests failed; empty: none did.
@@ -75,6 +90,7 @@ func addLoad(s *result.Series, r *loadgen.Result) {
 		s.Load = &result.LoadInfo{Rate: loadRate}
 	}
 	s.Load.LagP99 = max(s.Load.LagP99, float64(r.Lag.P99)/float64(time.Millisecond))
+	s.Load.Scheduling = r.Machine.Scheduling
 	s.Load.Saturated = s.Load.Saturated || r.Saturated
 	s.Load.Requests += r.Requests
 	s.Load.Failed += r.Failed

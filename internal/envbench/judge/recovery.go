@@ -79,7 +79,10 @@ func (s *session) killOnce(ctx context.Context, t *result.Test, k envbench.Kille
 	if err != nil {
 		return err
 	}
-	load := startLoad(ctx, now.API)
+	load, err := s.startLoad(ctx, now.API)
+	if err != nil {
+		return err
+	}
 	defer func() { _, _ = load.stop() }() // at the latest
 	at, err := k.Kill(ctx, s.Deployment.Name, victim)
 	if err != nil {

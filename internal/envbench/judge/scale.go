@@ -50,7 +50,10 @@ func (s *session) scaleOnce(ctx context.Context, t *result.Test, way string, nod
 	if err != nil {
 		return err
 	}
-	load := startLoad(ctx, before.API)
+	load, err := s.startLoad(ctx, before.API)
+	if err != nil {
+		return err
+	}
 	defer func() { _, _ = load.stop() }() // at the latest
 	begun := time.Now()
 	after, err := s.driver.Scale(ctx, s.Deployment.Name, nodes)

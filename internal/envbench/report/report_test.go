@@ -217,6 +217,8 @@ func TestWhatIsMissingIsSaid(t *testing.T) {
 		"- docker: not supported here: FIXTURE: the image was built and \\| the pull failed.",
 		"- docker: failed: FIXTURE: no answer within 2m.",
 		"generator saturated",
+		"at least 69,",
+		"above that rate the sender itself was late, so that the highest rate may be higher",
 		"in emulator 3 are reported and 2 answer",
 		"application-autoscaling:RegisterScalableTarget: refused: FIXTURE: 501 \\| NotImplemented &lt;x>",
 		"its load average was above its processors",

@@ -303,6 +303,9 @@ func (w *writer) sent(c column, l *result.LoadInfo) string {
 	if l.Saturated {
 		text += " and was saturated, so that the figure says nothing sure"
 	}
+	if l.AtLeast {
+		text += "; above that rate the sender itself was late, so that the highest rate may be higher"
+	}
 	return w.from(c.source, text)
 }
 

@@ -148,6 +148,9 @@ func (w *writer) value(c column, s *result.Series) string {
 	if !money(s.Unit) {
 		text += fmt.Sprintf(", n=%d", len(s.Samples))
 	}
+	if s.Load != nil && s.Load.AtLeast {
+		text = "at least " + text
+	}
 	if s.Load != nil && s.Load.Saturated {
 		text += ", generator saturated"
 	}

@@ -91,6 +91,14 @@ type LoadInfo struct {
 	Saturated bool    `json:"generator_saturated"` // the lag is over the load tool's limit
 	Requests  int64   `json:"requests"`
 	Failed    int64   `json:"failed"`
+
+	// AtLeast: the rate was searched for, and above it the load tool itself was late, so
+	// that the most that can be had may be more.
+	AtLeast bool `json:"at_least,omitempty"`
+
+	// Scheduling is how the system scheduled the load tool: "normal", or "real-time",
+	// before all other processes. Empty: it is not known.
+	Scheduling string `json:"scheduling,omitempty"`
 }
 
 // A Count is something that was counted, once or at the end of each repetition.
