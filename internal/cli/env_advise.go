@@ -56,6 +56,11 @@ func newEnvAdviseCommand() *cobra.Command {
 				}
 				a.Budget = budget
 			}
+			if cmd.Flags().Changed("results") {
+				if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+					return usagef("--results is %q, and there is no such folder: name one with results of geecache env bench", dir)
+				}
+			}
 			if a.Phase == "" {
 				in, isFile := cmd.InOrStdin().(*os.File)
 				if _, terminal := onTerminal(in); !isFile || !terminal || asJSON {

@@ -17,12 +17,14 @@ const envCompareLong = `compare writes the comparison of environments from resul
 column each: tables, sentences that follow from the figures, and charts in a folder beside
 the document. The same files always give the same document, byte for byte.
 
-Without files it takes the newest of each environment in ` + resultsOfEnvironments + `.`
+Without files it takes all in ` + resultsOfEnvironments + `, a column for each
+environment, and each test from the newest file that has it whole.`
 
 const envReportLong = `report writes the same comparison as env compare as one page of HTML, for a browser:
 it needs no other file, no network and no script.
 
-Without files it takes the newest of each environment in ` + resultsOfEnvironments + `.`
+Without files it takes all in ` + resultsOfEnvironments + `, a column for each
+environment, and each test from the newest file that has it whole.`
 
 // newEnvCompareCommand returns `geecache env compare`.
 func newEnvCompareCommand() *cobra.Command {
@@ -86,11 +88,11 @@ func registerResultsDir(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVar(dir, "dir", ".", "the project's folder, which holds "+resultsOfEnvironments+"/")
 }
 
-// resultsFiles returns the files to compare: those that are named, or the newest of each
-// environment in the project's folder.
-func resultsFiles(dir string, named []string) ([]string, error) {
+// resultsFiles returns the files to compare: those that are named, a column each, or all
+// in the project's folder, a column for each environment.
+func resultsFiles(dir string, named []string) ([]report.Column, error) {
 	if len(named) > 0 {
-		return named, nil
+		return report.Each(named...), nil
 	}
 	dir = filepath.Join(dir, filepath.FromSlash(resultsOfEnvironments))
 	files, err := report.Newest(dir)

@@ -3,6 +3,7 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,6 +44,15 @@ func newEnvCostCommand() *cobra.Command {
 			}
 			if !(hours > 0 && hours <= 744) {
 				return usagef("--hours is %v: use up to 744, the hours of the longest month", hours)
+			}
+			for _, name := range []string{"logs", "out", "between-zones", "through-nat"} {
+				gb, err := cmd.Flags().GetFloat64(name)
+				if err != nil {
+					return err
+				}
+				if !(gb >= 0) || math.IsInf(gb, 0) {
+					return usagef("--%s is %v: use GB a month, 0 or more", name, gb)
+				}
 			}
 			table, err := prices.In(region)
 			if err != nil {

@@ -80,10 +80,33 @@ func (l *local) recall(ctx context.Context, name string) (localState, error) {
 	if err != nil {
 		return s, fmt.Errorf("what is known of the cluster: %w", err)
 	}
-	if _, err := l.list(ctx, s); err != nil { // its process may be another program's by now
-		return localState{}, ErrAbsent
+	if err := l.there(ctx, s); err != nil {
+		return localState{}, err
 	}
 	return s, nil
+}
+
+// there returns ErrAbsent if a cluster has ended. One that only does not answer yet, as on a
+// busy machine, has not: who took it for ended would forget processes that go on.
+func (l *local) there(ctx context.Context, s localState) error {
+	ctx, cancel := context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	var said error
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		if _, said = l.list(ctx, s); said == nil {
+			return true, nil
+		}
+		// Its process may be another program's by now, which then does not listen there. The
+		// first node may have been killed.
+		if !alive(s.PID) || free(fmt.Sprintf("127.0.0.1:%d", s.Port)) && free(strings.TrimPrefix(s.API, "http://")) {
+			return true, ErrAbsent
+		}
+		return false, nil
+	})
+	if err == nil || errors.Is(err, ErrAbsent) {
+		return err
+	}
+	return fmt.Errorf("process %d of the cluster does not tell of its nodes: %w", s.PID, errors.Join(err, said))
 }
 
 func (l *local) remember(name string, s localState) error {

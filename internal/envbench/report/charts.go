@@ -107,7 +107,7 @@ func (w *writer) stages(name, title string, groups []bars) {
 		}
 		head := g.head
 		for _, c := range w.columns {
-			row := plot.Row{Head: head, Name: c.name, Values: make([]float64, len(parts)+1), Low: math.NaN(), High: math.NaN(), Text: orNotMeasured(state(c.file.Test(g.test)))}
+			row := plot.Row{Head: head, Name: c.name + c.mark(g.test), Values: make([]float64, len(parts)+1), Low: math.NaN(), High: math.NaN(), Text: orNotMeasured(state(c.file.Test(g.test)))}
 			head = ""
 			if s := c.series(g.test, g.total); s != nil {
 				stages := stagesOf(c.file.Test(g.test), g.prefix)
@@ -151,7 +151,7 @@ func (w *writer) latencies() {
 				}
 				iv, _ := s.Interval()
 				chart.Rows = append(chart.Rows, plot.Row{
-					Head: head, Name: c.name, Values: []float64{s.Median(), s.Quantile(0.9), s.Quantile(0.99)}, Low: iv.Low, High: iv.High,
+					Head: head, Name: c.name + c.mark(g.id), Values: []float64{s.Median(), s.Quantile(0.9), s.Quantile(0.99)}, Low: iv.Low, High: iv.High,
 					Text: fmt.Sprintf("%s ms, n=%d", number(s.Median()), len(s.Samples)),
 				})
 				head = ""

@@ -15,13 +15,14 @@ const enough = 5
 type measured struct {
 	column
 	series *result.Series
+	run    *run
 }
 
 // have returns the columns with samples of a quantity, the least median first.
 func (w *writer) have(id, name string) (all []measured) {
 	for _, c := range w.columns {
 		if s := c.series(id, name); s != nil {
-			all = append(all, measured{c, s})
+			all = append(all, measured{c, s, c.run(id)})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b measured) int {
@@ -99,7 +100,7 @@ func (w *writer) pair(a, b measured) string {
 	}
 	ratio := w.from(Source(string(a.source)+" and "+string(b.source)),
 		fmt.Sprintf("%s times (%s to %s)", number(b.series.Median()/a.series.Median()), number(y.Low/x.High), number(y.High/x.Low)))
-	text := fmt.Sprintf("%s is %s faster than %s", a.name, ratio, b.name)
+	text := fmt.Sprintf("%s is %s faster than %s", a.name, ratio, b.name) + unlike(a.run, b.run)
 	if !exactX || !exactY {
 		text += " (by the whole range of few samples)"
 	}

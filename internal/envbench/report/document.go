@@ -66,6 +66,8 @@ func (w *writer) summary() {
 			lines = append(lines, fmt.Sprintf("The results of %s are partial: see the last chapter.", c.name))
 		}
 	}
+	lines = append(lines, w.mixed()...)
+	lines = append(lines, w.differing()...)
 	lines = append(lines, w.findings()...)
 	w.list(lines)
 }
@@ -196,6 +198,9 @@ func (w *writer) comparison() {
 					break
 				}
 			}
+			if cell != notMeasured {
+				cell += c.mark(r.test)
+			}
 			cells = append(cells, cell)
 		}
 		theirs := published{}
@@ -270,24 +275,25 @@ func (w *writer) limitations() {
 func (w *writer) provenance() {
 	w.head("", "Begun (UTC)", "Machine", "Versions", "Load average before and after", "Took", "Results")
 	for _, c := range w.columns {
-		f := c.file
-		var versions []string
-		for _, name := range slices.Sorted(maps.Keys(f.Versions)) {
-			versions = append(versions, name+" "+f.Versions[name])
+		for _, r := range c.runs {
+			name := c.name
+			if r != c.main {
+				name += other
+			}
+			w.provided(name, r)
 		}
-		m := f.Machine
-		w.row(c.name, w.from(c.source, f.Begun.Format("2006-01-02 15:04")),
-			w.quoted(c, fmt.Sprintf("%s, %d processors, %.0f GiB, %s/%s, kernel %s, %s", m.CPU, m.CPUs, float64(m.Memory)/(1<<30), m.OS, m.Arch, m.Kernel, m.Go)),
-			w.quoted(c, strings.Join(versions, ", ")), w.from(c.source, fmt.Sprintf("%.2f, %.2f", f.Load[0], f.Load[1])),
-			w.from(c.source, fmt.Sprintf("%.0f s", f.Seconds)), w.from(c.source, "`"+string(c.source)+"`"))
 	}
 	w.printf("\n")
+	w.list(w.mixed())
 	for _, c := range w.columns {
 		if c.file.Partial != "" {
 			w.printf("- The results of %s are partial: %s\n", c.name, w.quoted(c, c.file.Partial))
 		}
-		if cpus := c.file.Machine.CPUs; cpus > 0 && max(c.file.Load[0], c.file.Load[1]) > float64(cpus) {
-			w.printf("- The machine was busy with other work before or after the measurement of %s: its load average was above its processors.\n", c.name)
+		for _, r := range c.runs {
+			if cpus := r.file.Machine.CPUs; cpus > 0 && max(r.file.Load[0], r.file.Load[1]) > float64(cpus) {
+				w.printf("- The machine was busy with other work before or after the measurement of %s: its load average was above its processors.\n",
+					w.from(r.source, "`"+string(r.source)+"`"))
+			}
 		}
 		if c.file.Environment == "aws" && !c.real() {
 			w.printf("- The column \"%s\" is of the driver that AWS gets, run against an emulator: it says nothing of AWS.\n", c.name)
@@ -298,4 +304,18 @@ func (w *writer) provenance() {
 		"geecache env bench local -o benchmarks/results/env/local-$(date +%%F).json     # also docker, emulator, aws\n" +
 		"make env-report                                                               # this page of the newest results\n" +
 		"```\n")
+}
+
+// provided writes the row of a run.
+func (w *writer) provided(name string, r *run) {
+	f := r.file
+	var versions []string
+	for _, of := range slices.Sorted(maps.Keys(f.Versions)) {
+		versions = append(versions, of+" "+f.Versions[of])
+	}
+	m, c := f.Machine, column{source: r.source}
+	w.row(name, w.from(r.source, f.Begun.Format("2006-01-02 15:04")),
+		w.quoted(c, fmt.Sprintf("%s, %d processors, %.0f GiB, %s/%s, kernel %s, %s", m.CPU, m.CPUs, float64(m.Memory)/(1<<30), m.OS, m.Arch, m.Kernel, m.Go)),
+		w.quoted(c, strings.Join(versions, ", ")), w.from(r.source, fmt.Sprintf("%.2f, %.2f", f.Load[0], f.Load[1])),
+		w.from(r.source, fmt.Sprintf("%.0f s", f.Seconds)), w.from(r.source, "`"+string(r.source)+"`"))
 }

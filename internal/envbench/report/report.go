@@ -12,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/geecache/geecache/internal/envbench/result"
 )
 
 // A Source is where figures come from: a results file, the price table, the 2025 report,
@@ -35,75 +33,30 @@ type Document struct {
 	marked   []byte            // the Markdown, with marks around what has a source
 }
 
-// Newest returns the newest results file of each environment in a folder, in the order
-// in which reports show them. It is an error if one cannot be read.
-func Newest(dir string) ([]string, error) {
-	all, err := filepath.Glob(filepath.Join(dir, "*.json"))
-	if err != nil {
-		return nil, err
-	}
-	newest := make(map[string]string)
-	files := make(map[string]*result.File)
-	for _, path := range all { // in the order of their names
-		f, err := result.Load(path)
-		if err != nil {
-			return nil, err
-		}
-		key := columnName(f)
-		if old := files[key]; old == nil || !f.Begun.Before(old.Begun) {
-			newest[key], files[key] = path, f
-		}
-	}
-	var paths []string
-	for _, key := range order(files) {
-		paths = append(paths, newest[key])
-	}
-	return paths, nil
-}
-
-// order returns the names of columns: environments from the nearest to the farthest.
-func order(files map[string]*result.File) (names []string) {
-	rank := func(name string) int {
-		return slices.Index([]string{"local", "docker", "emulator", "aws"}, files[name].Environment)
-	}
-	for name := range files {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if d := rank(a) - rank(b); d != 0 {
-			return d
-		}
-		return strings.Compare(a, b)
-	})
-	return names
-}
-
-// columnName is what a file's column is called. What ran against an emulator is never
-// called AWS.
-func columnName(f *result.File) string {
-	if f.Environment == "aws" && f.Versions["emulator"] != "" {
-		return "aws driver on an emulator"
-	}
-	return f.Environment
-}
-
-// Read reads results files and makes the comparison of them, a column each. links is the
-// folder, as the document sees it, in which its charts will be.
-func Read(paths []string, links string) (*Document, error) {
-	if len(paths) == 0 {
+// Read reads results files and makes the comparison of them, a column for each element.
+// links is the folder, as the document sees it, in which its charts will be.
+func Read(columns []Column, links string) (*Document, error) {
+	if len(columns) == 0 {
 		return nil, errors.New("there are no results to compare: geecache env bench ENV -o FILE makes some")
 	}
 	w := &writer{links: links, titles: make(map[string]string), charts: make(map[string]chart)}
-	for _, path := range paths {
-		f, err := result.Load(path)
+	for _, files := range columns {
+		c, err := readColumn(files)
 		if err != nil {
 			return nil, err
 		}
-		name := columnName(f)
-		if slices.ContainsFunc(w.columns, func(c column) bool { return c.name == name }) {
-			name += " of " + f.Begun.Format("2006-01-02 15:04")
+		for _, other := range w.columns {
+			if other.source == c.source {
+				return nil, fmt.Errorf("%s is named twice: name each results file once", c.source)
+			}
+			if other.name == columnName(c.file) {
+				c.name = columnName(c.file) + " of " + c.file.Begun.Format("2006-01-02 15:04")
+			}
 		}
-		w.columns = append(w.columns, column{name: name, file: f, source: Source(filepath.Base(path))})
+		if slices.ContainsFunc(w.columns, func(other column) bool { return other.name == c.name }) {
+			return nil, fmt.Errorf("%s is of the same environment and minute as another results file: take one of them", c.source)
+		}
+		w.columns = append(w.columns, c)
 	}
 	w.document()
 	d := &Document{Markdown: unmarked(w.text.Bytes()), Charts: map[string][]byte{}, Narrow: map[string][]byte{}, marked: w.text.Bytes()}
@@ -122,9 +75,9 @@ func chartsBeside(document string) string {
 
 // Write writes the comparison of results files and its charts in a folder beside it. With
 // check it changes nothing, and fails if it would.
-func Write(document string, paths []string, check bool) error {
+func Write(document string, columns []Column, check bool) error {
 	links := chartsBeside(document)
-	d, err := Read(paths, links)
+	d, err := Read(columns, links)
 	if err != nil {
 		return err
 	}

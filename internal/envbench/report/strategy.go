@@ -18,7 +18,7 @@ func (w *writer) quickest(id, name string) string {
 	}
 	var figures []string
 	for _, m := range best {
-		figures = append(figures, fmt.Sprintf("%s: %s", m.name, w.value(m.column, m.series)))
+		figures = append(figures, fmt.Sprintf("%s%s: %s", m.name, m.mark(id), w.value(m.column, m.series)))
 	}
 	said := strings.Join(figures, "; ")
 	switch {
@@ -220,7 +220,7 @@ func (w *writer) costBenefit() {
 		} else if said := state(c.file.Test("redeploy")); said != "" {
 			cell = said
 		}
-		w.row(c.name, cell)
+		w.row(c.name+c.mark("redeploy"), cell)
 	}
 	w.row(w.from(The2025, "LocalStack"+marked), w.from(The2025, "60 s"))
 	w.row(w.from(The2025, "AWS"+marked), w.from(The2025, "1540 s"))

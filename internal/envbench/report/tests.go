@@ -150,7 +150,7 @@ func (w *writer) quantities(id string) {
 	w.printf("\n")
 	cells := []string{""}
 	for _, c := range w.columns {
-		cells = append(cells, c.name)
+		cells = append(cells, c.name+c.mark(id))
 	}
 	if beside {
 		cells = append(cells, w.from(The2025, "LocalStack"+marked), w.from(The2025, "AWS"+marked))
@@ -207,7 +207,7 @@ func (w *writer) facts(id string) {
 	w.printf("\n")
 	cells := []string{"What was probed"}
 	for _, c := range w.columns {
-		cells = append(cells, c.name)
+		cells = append(cells, c.name+c.mark(id))
 	}
 	w.head(cells...)
 	for _, name := range names {

@@ -13,11 +13,16 @@ import (
 	"github.com/geecache/geecache/internal/stat"
 )
 
-// A column is what one results file says.
+// A column is what the results of one environment say.
 type column struct {
 	name   string
-	file   *result.File
-	source Source
+	file   *result.File // with tests of several runs, if there are
+	source Source       // the names of all its files
+
+	main *run            // the run that the rest of file is of
+	runs []*run          // of which something is in it, the newest first
+	of   map[string]*run // by test
+	left []*run          // newer ones that are of another deployment
 }
 
 // real reports whether the column is of AWS itself.

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -215,12 +216,84 @@ func Load(path string) (*File, error) {
 	dec.DisallowUnknownFields()
 	var f File
 	if err := dec.Decode(&f); err != nil {
-		return nil, fmt.Errorf("%s is no results file of `geecache env bench`: %w", path, err)
+		return nil, unreadable(path, err)
+	}
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%s is no results file of `geecache env bench`: something follows its end: measure anew", path)
 	}
 	if f.Format != Format {
 		return nil, fmt.Errorf("%s has format %d, and this program reads %d: measure anew", path, f.Format, Format)
 	}
+	if err := f.validate(); err != nil {
+		return nil, fmt.Errorf("%s: %w: measure anew, or take the file as it was written", path, err)
+	}
 	return &f, nil
+}
+
+// unreadable says why a file cannot be read, and what to do.
+func unreadable(path string, err error) error {
+	remedy := "name one"
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		err, remedy = errors.New("it ends in the middle"), "measure anew, or copy it whole"
+	case errors.As(err, &kind):
+		err, remedy = fmt.Errorf("%s is a %s", kind.Field, kind.Value), "measure anew, or take the file as it was written"
+	case strings.Contains(err.Error(), "unknown field"):
+		err, remedy = errors.New(strings.TrimPrefix(err.Error(), "json: ")), "read it with the program that has written it, or measure anew"
+	}
+	return fmt.Errorf("%s is no results file of `geecache env bench`: %w: %s", path, err, remedy)
+}
+
+// validate returns an error that names the first field with a value that no run writes.
+func (f *File) validate() error {
+	if !slices.Contains([]string{"local", "docker", "emulator", "aws"}, f.Environment) {
+		return fmt.Errorf("environment is %q", f.Environment)
+	}
+	if f.Seconds < 0 || f.Deployment.Nodes < 0 || f.Deployment.CacheBytes < 0 {
+		return fmt.Errorf("seconds is %v, deployment.nodes %d and deployment.cache_bytes %d: none is negative", f.Seconds, f.Deployment.Nodes, f.Deployment.CacheBytes)
+	}
+	seen := make(map[string]bool)
+	for i := range f.Tests {
+		t := &f.Tests[i]
+		if t.ID == "" || seen[t.ID] {
+			return fmt.Errorf("tests[%d].id is %q: each test has an ID of its own", i, t.ID)
+		}
+		seen[t.ID] = true
+		if err := t.validate(); err != nil {
+			return fmt.Errorf("test %s: %w", t.ID, err)
+		}
+	}
+	return nil
+}
+
+func (t *Test) validate() error {
+	if states := []string{Measured, Partial, Failed, Unsupported}; !slices.Contains(states, t.State) {
+		return fmt.Errorf("state is %q, and none of %s", t.State, strings.Join(states, ", "))
+	}
+	if t.Seconds < 0 {
+		return fmt.Errorf("seconds is %v, and no time is negative", t.Seconds)
+	}
+	for i, s := range t.Series {
+		switch {
+		case s.Name == "" || s.Unit == "":
+			return fmt.Errorf("series[%d] has the name %q and the unit %q: it needs both", i, s.Name, s.Unit)
+		case len(s.Samples) > 0 && slices.Min(s.Samples) < 0:
+			return fmt.Errorf("series %s has the sample %v, and none is negative", s.Name, slices.Min(s.Samples))
+		}
+	}
+	for i, c := range t.Counts {
+		if c.Name == "" || len(c.Values) > 0 && slices.Min(c.Values) < 0 {
+			return fmt.Errorf("counts[%d] is %q with values %v: it needs a name, and no value is negative", i, c.Name, c.Values)
+		}
+	}
+	for i, one := range t.Facts {
+		if one.Name == "" || !slices.Contains([]string{Done, Accepted, Refused, Unknown}, one.Verdict) {
+			return fmt.Errorf("facts[%d] is %q with the verdict %q: it needs a name, and one of the verdicts %s", i, one.Name, one.Verdict,
+				strings.Join([]string{Done, Accepted, Refused, Unknown}, ", "))
+		}
+	}
+	return nil
 }
 
 // Write writes the results beside each other: the JSON to path, and Go benchmark lines to
