@@ -385,10 +385,15 @@ func isTimeout(err error) bool {
 // waitUntil polls until ok, for at most 10 seconds.
 func waitUntil(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	waitFor(t, 10*time.Second, what, ok)
+}
+
+func waitFor(t testing.TB, most time.Duration, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(most)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s in vain until %s", what)
+			t.Fatalf("waited %v in vain until %s", most, what)
 		}
 		runtime.Gosched()
 		time.Sleep(time.Millisecond)

@@ -366,12 +366,19 @@ func (c *streamClient) serve(conn *clientConn) (lasted bool) {
 	c.announce()
 	select {
 	case <-conn.done:
-		c.set(streamStatus{state: peerDown, remote: conn.remote, err: conn.err()})
+	case <-conn.draining:
+	case <-c.ctx.Done():
+		conn.fail(ErrClosed)
+		return time.Since(begin) >= c.cfg.timings.redialMax
+	}
+	// A peer that has little to do ends the connection right after it has said that it
+	// leaves: by the time this goroutine runs both may be so, and what was said counts.
+	select {
 	case <-conn.draining:
 		c.set(streamStatus{state: peerDraining, conn: conn, remote: conn.remote, err: c.trouble(ErrDraining)})
 		c.letDrain(conn)
-	case <-c.ctx.Done():
-		conn.fail(ErrClosed)
+	default:
+		c.set(streamStatus{state: peerDown, remote: conn.remote, err: conn.err()})
 	}
 	return time.Since(begin) >= c.cfg.timings.redialMax
 }

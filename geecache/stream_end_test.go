@@ -96,6 +96,37 @@ func TestDrainingPeerIsStillAskedForItsMemory(t *testing.T) {
 	})
 }
 
+// A peer says that it leaves, and is gone before this side has come to look: it has left
+// all the same, and did not die.
+func TestWhatALeavingPeerSaidCountsAfterItsEnd(t *testing.T) {
+	for range 20 { // which of the two a select takes is chance
+		synctest.Test(t, func(t *testing.T) {
+			n := startNode(streamServerConfig{handler: testHandler{now: echo}})
+			var tr transitions
+			look := make(chan struct{})
+			c := n.client(func(cfg *streamClientConfig) {
+				cfg.onState = func(st peerState, remote hello, err error) {
+					tr.record(st, remote, err)
+					if st == peerUp {
+						<-look
+					}
+				}
+			})
+			defer c.Close()
+			synctest.Wait()
+			n.drain()
+			synctest.Wait()
+			n.stop()
+			synctest.Wait()
+			close(look)
+			time.Sleep(time.Second)
+			if got := tr.states(); len(got) < 2 || got[0] != peerUp || got[1] != peerDraining {
+				t.Fatalf("states %v, want up and then draining", got)
+			}
+		})
+	}
+}
+
 func TestCloseFailsWhatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := startNode(streamServerConfig{handler: testHandler{slow: func(ctx context.Context, _ *PeerRequest) PeerReply {
