@@ -237,17 +237,19 @@ func (r *Registry) Leave(ctx context.Context) error {
 		return nil
 	}
 	// First it is a member no more, then it is gone: who goes without the first has
-	// died, or is on the other side of a partition.
-	if err := errors.Join(r.list.UpdateNode(left(ctx)), r.list.Leave(left(ctx))); err != nil {
+	// died, or is on the other side of a partition. The second has its time even if the
+	// first takes all of its own.
+	if err := errors.Join(r.list.UpdateNode(left(ctx)/2), r.list.Leave(left(ctx))); err != nil {
 		return fmt.Errorf("gossip: telling the others: %w", err)
 	}
 	return nil
 }
 
-// left returns how long ctx still goes, at most leaveTimeout.
+// left returns how long ctx still goes, and leaveTimeout if it has no end. Telling the others
+// takes some rounds of the gossip: more than a moment on a machine that has much to do.
 func left(ctx context.Context) time.Duration {
 	if d, ok := ctx.Deadline(); ok {
-		return max(min(time.Until(d), leaveTimeout), time.Millisecond)
+		return max(time.Until(d), 2*time.Millisecond)
 	}
 	return leaveTimeout
 }

@@ -198,8 +198,9 @@ func first(t *testing.T, secrets []string) []byte {
 func TestLostAreFoundAgain(t *testing.T) {
 	for name, seeded := range map[string]bool{"by the seeds": true, "where it was last": false} {
 		t.Run(name, func(t *testing.T) {
-			a := open(t, Config{Interval: 50 * time.Millisecond})
-			b := open(t, Config{Interval: 50 * time.Millisecond, Seeds: []string{a.Addr()}})
+			// Ports that nothing else takes before the one that dies is back.
+			a := open(t, Config{Listen: registrytest.FreeAddr(t), Interval: 50 * time.Millisecond})
+			b := open(t, Config{Listen: registrytest.FreeAddr(t), Interval: 50 * time.Millisecond, Seeds: []string{a.Addr()}})
 			register(t, a, "a")
 			register(t, b, "b")
 			sees(t, a, "a", "b")

@@ -21,8 +21,8 @@ func testFirstView(s *suite) {
 	s.Logf("a first view with the member: %v", took.Round(time.Millisecond))
 	s.lookup(a)
 	w.until("there was a view", func(now seen) bool { return now.views > 0 })
-	if now := w.now(); now.errs > 0 {
-		s.Errorf("%d errors before the first view", now.errs)
+	if now := w.now(); now.before > 0 {
+		s.Errorf("%d errors before the first view", now.before)
 	}
 }
 

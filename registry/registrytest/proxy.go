@@ -3,7 +3,9 @@ package registrytest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -62,13 +64,29 @@ func listenBoth(t testing.TB) (net.Listener, net.PacketConn) {
 	return nil, nil
 }
 
-// FreeAddr returns a "127.0.0.1:port" where nobody listens, by TCP or UDP.
+// FreeAddr returns a "127.0.0.1:port" where nobody listens, by TCP or UDP. The port lies
+// below the range from which systems take the ports of outgoing connections, so that none of
+// those takes it before a server does, nor while one that was stopped starts again.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
-	tcp, udp := listenBoth(t)
-	_ = tcp.Close()
-	_ = udp.Close()
-	return tcp.Addr().String()
+	var last error
+	for range 1000 {
+		addr := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000))
+		tcp, err := net.Listen("tcp", addr)
+		if err != nil {
+			last = err
+			continue
+		}
+		udp, err := net.ListenPacket("udp", addr)
+		_ = tcp.Close()
+		if err == nil {
+			_ = udp.Close()
+			return addr
+		}
+		last = err
+	}
+	t.Fatalf("no port between 10000 and 20000 is free for both TCP and UDP: %v", last)
+	return ""
 }
 
 // SetDelay makes all answers from now on arrive d later than they would, and those that

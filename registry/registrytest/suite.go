@@ -137,6 +137,7 @@ type watcher struct {
 	lastErr error
 	views   int
 	errs    int
+	before  int // errors before the first view
 }
 
 // watch watches until the case ends, or stop.
@@ -158,6 +159,9 @@ func (w *watcher) note(members []registry.Member, err error) {
 	defer w.mu.Unlock()
 	if err != nil {
 		w.errs, w.lastErr = w.errs+1, err
+		if w.views == 0 {
+			w.before++
+		}
 	} else {
 		w.views++
 		w.last = view{}
@@ -186,6 +190,7 @@ func (w *watcher) stop() {
 type seen struct {
 	view
 	views, errs int
+	before      int // errors before the first view
 }
 
 // until waits until what was seen is as ok says, and returns how long that took.
@@ -195,7 +200,7 @@ func (w *watcher) until(what string, ok func(seen) bool) time.Duration {
 	timeout := time.After(patience)
 	for {
 		w.mu.Lock()
-		now, changed, lastErr := seen{w.last, w.views, w.errs}, w.changed, w.lastErr
+		now, changed, lastErr := seen{w.last, w.views, w.errs, w.before}, w.changed, w.lastErr
 		w.mu.Unlock()
 		if ok(now) {
 			return time.Since(start)
@@ -228,7 +233,7 @@ func (w *watcher) untilLacks(members ...registry.Member) time.Duration {
 func (w *watcher) now() seen {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return seen{w.last, w.views, w.errs}
+	return seen{w.last, w.views, w.errs, w.before}
 }
 
 func names(members []registry.Member) string {
