@@ -1,6 +1,7 @@
 # What the scripts of this directory share; they source it.
 # shellcheck shell=bash
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")"
 export AWS_PAGER="" TF_IN_AUTOMATION=1
 
@@ -13,10 +14,13 @@ die() {
 vars=$(cat .last-vars 2>/dev/null || true) # the file of variables of the last run
 yes=
 
-# use_vars FILE: the variables of this run and of later ones.
+# use_vars FILE: the variables of this run and of later ones. FILE is as the caller names
+# it, in his own directory.
 use_vars() {
-  [ -f "$1" ] || die "there is no file $1: name one such as examples/learner_lab.tfvars"
-  vars=$(cd "$(dirname "$1")" && pwd)/$(basename "$1")
+  local file=$1
+  [[ $file == /* ]] || file=$caller/$file
+  [ -f "$file" ] || die "there is no file $file: name one such as $PWD/examples/learner_lab.tfvars"
+  vars=$(cd "$(dirname "$file")" && pwd)/$(basename "$file")
   printf '%s\n' "$vars" >.last-vars
 }
 

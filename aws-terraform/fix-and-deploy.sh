@@ -4,9 +4,13 @@
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=deployment.sh
 . "$(dirname "${BASH_SOURCE[0]}")/deployment.sh"
-for ((i = 1; i <= $#; i++)); do
-  next=$((i + 1))
-  [ "${!i}" != --vars ] || use_vars "${!next:?--vars needs a file}"
+options=()
+while (($#)); do
+  case $1 in
+  --vars) use_vars "${2:?--vars needs a file}" && shift ;; # deploy.sh remembers them
+  *) options+=("$1") ;;
+  esac
+  shift
 done
 
 need terraform aws go
@@ -33,5 +37,5 @@ while IFS=$'\t' read -r to id; do
     { tail -5 "$work/import.log" && echo "  not adopted: it may be gone already"; }
 done <"$work/imports"
 
-./deploy.sh "$@"
+./deploy.sh ${options[@]+"${options[@]}"}
 ./benchmark.sh

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -19,7 +20,7 @@ const envRenderLong = `render writes, from one file that describes a deployment,
 
   compose.yml        docker compose -f docker-native/docker-compose.yml -f rendered/compose.yml up --wait
   emulator.env       set -a; . rendered/emulator.env; set +a; localstack-setup/deploy.sh
-  terraform.tfvars   aws-terraform/deploy.sh --vars ../rendered/terraform.tfvars
+  terraform.tfvars   aws-terraform/deploy.sh --vars rendered/terraform.tfvars
 
 The file is YAML: name, image, nodes, memory, cache, hot, ttl, not_found_ttl,
 source (url, query), registry, snapshot (url, bytes, interval, load_time, max_age),
@@ -36,7 +37,7 @@ what was written is not what the file says now.`
 
 // newEnvRenderCommand returns `geecache env render`.
 func newEnvRenderCommand() *cobra.Command {
-	var output string
+	var output, file string
 	var check bool
 	cmd := &cobra.Command{
 		Use:   "render [FILE]",
@@ -46,13 +47,16 @@ func newEnvRenderCommand() *cobra.Command {
   geecache env render staging.yaml -o staging
   geecache env render --check`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 {
+			switch {
+			case len(args) > 1:
 				return usagef("render takes one file, and %q is another one", args[1])
+			case len(args) == 1 && file != "":
+				return usagef("render takes one file, and --file %s is another one than %s: leave one of them out", file, args[0])
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			path := envfile.DefaultName
+			path := cmp.Or(file, envfile.DefaultName)
 			if len(args) > 0 {
 				path = args[0]
 			}
@@ -64,6 +68,7 @@ func newEnvRenderCommand() *cobra.Command {
 	}
 	flags := cmd.Flags()
 	flags.SortFlags = false
+	flags.StringVarP(&file, "file", "f", "", "the file, as other commands take it (default "+envfile.DefaultName+")")
 	flags.StringVarP(&output, "output", "o", "", "directory to write to (default rendered, beside the file)")
 	flags.BoolVar(&check, "check", false, "write nothing, and fail if what is there differs")
 	return cmd

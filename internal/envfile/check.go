@@ -21,10 +21,19 @@ var (
 
 	// A URL with a password, as user:password@ or as a parameter. It finds more than
 	// what a parser of URLs takes for one: a password with a slash, say.
-	passwordPattern = regexp.MustCompile(`(?i)://[^/?#\s@]*:[^\s@]+@|[?&;](password|passwd|pwd|sslpassword|token|secret)=[^&;\s]`)
+	passwordPattern = regexp.MustCompile(`(?i)://[^/?#\s@]*:[^\s@]+@|` +
+		`[?&;](password|passwd|pass|pwd|sslpassword|([a-z]+_)?token|([a-z]+_)?secret|(api|secret|access)_?key|x-amz-signature|sig)=[^&;\s]`)
+
+	// What looks like a key or a token by its own form, whatever the name of what holds it.
+	tokenPattern = regexp.MustCompile(`\b(AKIA|ASIA)[0-9A-Z]{16}\b|\bgh[a-z]_[0-9A-Za-z]{20,}|\bgithub_pat_[0-9A-Za-z]{20,}|\bxox[a-z]-[0-9A-Za-z-]{10,}|` +
+		`\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]*|(?i)^(bearer|basic) [\w+/=.~-]{8,}`)
 
 	// A variable whose value is a secret, unless it says which file holds it.
-	secretPattern = regexp.MustCompile(`(?i)(SECRET|PASSWORD|PASSWD|TOKEN|PRIVATE_KEY|ACCESS_KEY)`)
+	secretPattern = regexp.MustCompile(`(?i)SECRET|PASSWORD|PASSWD|PASSPHRASE|TOKEN|CREDENTIAL|(PRIVATE|ACCESS|API|ACCOUNT|SIGNING|ENCRYPTION|LICENSE)_?KEY|(^|_)(PASS|PAT|AUTH|AUTHORIZATION)(_|$)`)
+
+	// A reference to an image, as Docker reads it: HOST[:PORT]/NAME[:TAG][@DIGEST].
+	imagePattern = regexp.MustCompile(`^(([a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)(\.[a-zA-Z0-9]([a-zA-Z0-9-]*[a-zA-Z0-9])?)*(:[0-9]+)?/)?` +
+		`[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*(/[a-z0-9]+(([._]|__|-+)[a-z0-9]+)*)*(:\w[\w.-]{0,127})?(@[a-z0-9]+([+._-][a-z0-9]+)*:[0-9a-fA-F]{32,})?$`)
 
 	arnPattern = regexp.MustCompile(`^arn:[a-z-]+:secretsmanager:[a-z0-9-]+:\d{12}:secret:\S+$`)
 )
@@ -99,6 +108,9 @@ func (c *checker) field(path string) {
 		c.wrong(path, "has a password in clear: give the whole by reference, in secrets as %s: env:VARIABLE",
 			cmp.Or(name, map[string]string{"source.url": sourceVariable, "registry": registryVariable}[rest], "the variable that it stands for"))
 		return
+	case tokenPattern.MatchString(text):
+		c.wrong(path, "has a key or a token in clear: give the whole by reference, in secrets as %s: env:VARIABLE", cmp.Or(name, "the variable that it stands for"))
+		return
 	case strings.ContainsAny(text, "\n\r\x00"):
 		c.wrong(path, "is more than one line: write it as one")
 		return
@@ -116,6 +128,10 @@ func (c *checker) field(path string) {
 	case "name":
 		if section == "" && !namePattern.MatchString(text) {
 			c.wrong(path, "is %q: use 3 to 20 small letters, digits and hyphens, a letter first", text)
+		}
+	case "image":
+		if !imagePattern.MatchString(text) {
+			c.wrong(path, "is %q: use a reference such as geecache:latest or registry.example:5000/team/geecache:1.2, with small letters in its name", text)
 		}
 	case "nodes":
 		most := envbench.MaxNodes

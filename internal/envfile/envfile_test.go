@@ -340,6 +340,18 @@ func TestFlawsAreTold(t *testing.T) {
 		{"password with a slash", "source: {url: 'postgres://app:open-/sesame@db/app'}\n", "source.url has a password in clear"},
 		{"password in a parameter", "docker: {source: {url: 'postgres://db/app?password=open-sesame'}}\n", "docker.source.url has a password in clear"},
 		{"password in a variable", "variables: {X: 'http://a:open-sesame@b'}\n", "variables.X has a password in clear: give the whole by reference, in secrets as X: env:VARIABLE"},
+		{"secret by another name", "variables: {UPSTREAM_API_KEY: open-sesame}\n", "variables.UPSTREAM_API_KEY is a secret: give it by reference"},
+		{"a short name for a secret", "variables: {DB_PASS: open-sesame}\n", "variables.DB_PASS is a secret: give it by reference"},
+		{"token under any name", "variables: {X: 'Bearer open-sesame'}\n", "variables.X has a key or a token in clear: give the whole by reference, in secrets as X: env:VARIABLE"},
+		{"key of AWS under any name", "variables: {X: AKIAABCDEFGHIJKLMNOP}\n", "variables.X has a key or a token in clear"},
+		{"token in a URL", "source: {url: 'https://origin.example/{key}?access_token=open-sesame'}\n", "source.url has a password in clear"},
+		{"image without a name", "image: ':1'\n", `image is ":1": use a reference such as geecache:latest`},
+		{"image with large letters", "docker: {image: 'Shop/GeeCache:1'}\n", `docker.image is "Shop/GeeCache:1": use a reference`},
+		{"image with a space", "aws: {image: 'geecache: 1'}\n", `aws.image is "geecache: 1": use a reference`},
+		{"image with two tags", "image: 'geecache:1:2'\n", `image is "geecache:1:2": use a reference`},
+		{"merge", "docker: &d {nodes: 5}\nemulator:\n  <<: *d\n", "geecache.yaml:3: emulator merges another mapping (<<), which this file does not know: write its fields out"},
+		{"merge at the top", "<<: {nodes: 5}\n", "geecache.yaml:1: the file merges another mapping (<<)"},
+		{"merge of variables", "variables:\n  <<: {X: y}\n", "geecache.yaml:2: variables merges another mapping (<<)"},
 		{"source in two ways", "source: {url: 'slowdb:'}\nsecrets: {GEECACHE_SOURCE: 'env:X'}\n", "secrets.GEECACHE_SOURCE and source.url: leave one of them out"},
 		{"secret and variable", "variables: {X: y}\nsecrets: {X: 'env:X'}\n", "secrets.X is among the variables, too"},
 	} {
@@ -352,6 +364,20 @@ func TestFlawsAreTold(t *testing.T) {
 				t.Errorf("a password is told: %v", err)
 			}
 		})
+	}
+}
+
+func TestWhatIsNoFlaw(t *testing.T) {
+	digest := "@sha256:" + strings.Repeat("0a", 32)
+	for _, text := range []string{
+		"image: geecache\n", "image: geecache:latest\n", "image: 'localhost:5000/team/geecache:1.2.3-rc.1'\n", "image: 'ghcr.io/team/gee_cache" + digest + "'\n",
+		"image: '123456789012.dkr.ecr.us-west-2.amazonaws.com/geecache:" + strings.Repeat("a", 128) + "'\n", "image: 'Registry.example/geecache:1" + digest + "'\n",
+		"variables: {BYPASS: y, AUTHOR: y, PATIENCE: 1s, MONKEY: y, GEECACHE_API_TOKEN_FILE: /run/token}\n",
+		"docker: &d {nodes: 5}\nemulator: *d\n",
+	} {
+		if _, err := envfile.Parse("geecache.yaml", []byte(text), cli.CheckNodeEnvironment); err != nil {
+			t.Errorf("%s%v", text, err)
+		}
 	}
 }
 

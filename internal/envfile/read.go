@@ -1,6 +1,7 @@
 package envfile
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -144,6 +145,10 @@ func (r *reader) mapping(n *yaml.Node, path string, f func(key, value *yaml.Node
 	seen := make(map[string]int)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		key := n.Content[i]
+		if key.Tag == "!!merge" {
+			r.wrong(key, "%s merges another mapping (<<), which this file does not know: write its fields out, or use an alias (*NAME) for a whole value", cmp.Or(path, "the file"))
+			continue
+		}
 		if line, twice := seen[key.Value]; twice {
 			r.wrong(key, "%s is given in line %d already", join(path, key.Value), line)
 			continue
