@@ -1,6 +1,7 @@
 package envbench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -10,12 +11,21 @@ import (
 const (
 	firstPause   = 10 * time.Millisecond
 	longestPause = 50 * time.Millisecond
+
+	// AWS counts calls, and slows down who makes many: what is waited for there takes
+	// a minute or so.
+	pauseInAWS = 500 * time.Millisecond
 )
 
 // poll calls look until it reports true, an error, or ctx ends, with pauses that grow. It
 // returns ctx's error in the last case.
 func poll(ctx context.Context, look func(context.Context) (bool, error)) error {
-	for pause := firstPause; ; pause = min(pause*3/2, longestPause) {
+	return pollUpTo(ctx, longestPause, look)
+}
+
+// pollUpTo is poll with pauses that grow up to longest.
+func pollUpTo(ctx context.Context, longest time.Duration, look func(context.Context) (bool, error)) error {
+	for pause := firstPause; ; pause = min(pause*3/2, longest) {
 		done, err := look(ctx)
 		if done || err != nil {
 			return err
@@ -99,7 +109,7 @@ func (o Options) awaitAgreement(ctx context.Context, w *stopwatch, look func(con
 	ctx, cancel := context.WithTimeout(ctx, o.StartWithin)
 	defer cancel()
 	var last *Status
-	err := poll(ctx, func(ctx context.Context) (bool, error) {
+	err := pollUpTo(ctx, cmp.Or(o.longestPause, longestPause), func(ctx context.Context) (bool, error) {
 		s, err := look(ctx)
 		if err != nil {
 			if ctx.Err() != nil && last != nil {

@@ -68,7 +68,7 @@ func newAWS(o Options) (*awsDriver, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.Region, o.Endpoint = cfg.Region, ""
+	o.Region, o.Endpoint, o.longestPause = cfg.Region, "", pauseInAWS
 	if cfg.BaseEndpoint != nil { // of the environment
 		o.Endpoint = strings.TrimSuffix(*cfg.BaseEndpoint, "/")
 	}

@@ -71,6 +71,8 @@ type Options struct {
 	// StartWithin bounds how long nodes may take to answer and to agree. Default:
 	// DefaultStartWithin.
 	StartWithin time.Duration
+
+	longestPause time.Duration // between two looks at what nodes say; 0: longestPause
 }
 
 // The defaults of Options.
