@@ -79,7 +79,7 @@ func (k *Keeper) load(ctx context.Context) {
 	k.mu.Unlock()
 	st := &l.status
 	k.cfg.Log.Info("snapshots loaded", "entries", st.Entries, "bytes", st.Bytes, "snapshots", st.Snapshots, "others", st.Others,
-		"expired", st.Expired, "refused", st.Refused, "no_room", st.NoRoom, "took", st.Took.Round(time.Millisecond), "cut_because", st.Cut)
+		"expired", st.Expired, "refused_parts", st.Torn+st.OtherFormat+st.OtherCluster, "refused_entries", st.Refused, "no_room", st.NoRoom, "took", st.Took.Round(time.Millisecond), "cut_because", st.Cut)
 }
 
 // settle waits until the ring stays as it is.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"strings"
 	"sync"
 	"time"
@@ -104,6 +105,11 @@ func openSnapshots(ctx context.Context, cfg Config, dynamic bool, n *geecache.No
 	s.kind, _, _ = strings.Cut(c.URL, ":")
 	if s.storage, err = open(ctx); err != nil {
 		return nil, fmt.Errorf("--snapshot %s: %w", s.url, err)
+	}
+	if dir, ok := s.storage.(interface{ Exposed() (fs.FileMode, bool) }); ok {
+		if mode, exposed := dir.Exposed(); exposed {
+			cfg.Logger.Warn("the directory of snapshots is open to others than the user of this process: chmod 700 it", "snapshot", s.url, "mode", mode.String())
+		}
 	}
 	s.keeper, err = snapshot.New(snapshot.Config{
 		Cluster: clusterOf(cfg), Node: n, Storage: s.storage, Dynamic: dynamic,

@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
@@ -66,6 +67,17 @@ func Open(dir string) (*Storage, error) {
 		return nil, fmt.Errorf("file: %w", err)
 	}
 	return s, nil
+}
+
+// Exposed returns the mode of the directory if others than its user may look into it or
+// change it, as in one that was there before: the files are for their user alone, but their
+// names tell of nodes, and who may write can put others in their place.
+func (s *Storage) Exposed() (mode fs.FileMode, exposed bool) {
+	info, err := os.Stat(s.dir)
+	if err != nil || runtime.GOOS == "windows" { // whose permissions are other ones
+		return 0, false
+	}
+	return info.Mode().Perm(), info.Mode().Perm()&0o077 != 0
 }
 
 // gone returns nil if the error is that a file is not there any more: others work here.

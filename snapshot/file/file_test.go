@@ -43,6 +43,22 @@ func TestFilesAreForTheirUserAlone(t *testing.T) {
 	}
 }
 
+func TestExposed(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		return
+	}
+	dir := filepath.Join(t.TempDir(), "snapshots")
+	s := open(t, dir)
+	for mode, want := range map[os.FileMode]bool{0o700: false, 0o500: false, 0o750: true, 0o705: true, 0o777: true} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if got, exposed := s.Exposed(); exposed != want || got != mode {
+			t.Errorf("with the mode %v it is exposed: %v (%v), want %v", mode, exposed, got, want)
+		}
+	}
+}
+
 // What a process has left that ended while it wrote is no object, and is removed when
 // it is old; what another one is writing stays.
 func TestUnfinishedFiles(t *testing.T) {
