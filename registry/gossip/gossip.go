@@ -218,7 +218,7 @@ func (r *Registry) Register(ctx context.Context, self registry.Member) error {
 	case <-ctx.Done():
 		return fmt.Errorf("gossip: looking for the seeds: %w", context.Cause(ctx))
 	}
-	if err := r.list.UpdateNode(left(ctx)); err != nil {
+	if err := r.tell(ctx); err != nil {
 		return fmt.Errorf("gossip: telling the others: %w", err)
 	}
 	return ctx.Err()
@@ -237,19 +237,39 @@ func (r *Registry) Leave(ctx context.Context) error {
 		return nil
 	}
 	// First it is a member no more, then it is gone: who goes without the first has
-	// died, or is on the other side of a partition. The second has its time even if the
-	// first takes all of its own.
-	if err := errors.Join(r.list.UpdateNode(left(ctx)/2), r.list.Leave(left(ctx))); err != nil {
-		return fmt.Errorf("gossip: telling the others: %w", err)
+	// died, or is on the other side of a partition. The second has half of the time.
+	half, cancel := ctx, func() {}
+	if d, ok := ctx.Deadline(); ok {
+		half, cancel = context.WithTimeout(ctx, time.Until(d)/2)
+	}
+	defer cancel()
+	err := r.tell(half)
+	gone := r.list.Leave(left(ctx))
+	if err != nil {
+		return fmt.Errorf("gossip: telling the others: %w", errors.Join(err, gone))
+	}
+	if gone != nil { // nobody takes it for a member any more
+		r.log.Debug("not all have heard that this one is gone: they will find out", "err", gone)
 	}
 	return nil
 }
 
-// left returns how long ctx still goes, and leaveTimeout if it has no end. Telling the others
-// takes some rounds of the gossip: more than a moment on a machine that has much to do.
+// tell tells the others what this one says of itself now. The library can lose that without
+// a word, if at the same moment this one says that it lives because somebody doubts it, as
+// happens on a machine with much to do: so it is said again, as long as ctx goes.
+func (r *Registry) tell(ctx context.Context) error {
+	for {
+		err := r.list.UpdateNode(left(ctx))
+		if _, bounded := ctx.Deadline(); err == nil || !bounded || ctx.Err() != nil || r.ending.Load() {
+			return err
+		}
+	}
+}
+
+// left returns how long ctx still goes, at most leaveTimeout.
 func left(ctx context.Context) time.Duration {
 	if d, ok := ctx.Deadline(); ok {
-		return max(time.Until(d), 2*time.Millisecond)
+		return max(min(time.Until(d), leaveTimeout), time.Millisecond)
 	}
 	return leaveTimeout
 }
