@@ -39,6 +39,7 @@ func TestLargeValueDoesNotDelaySmallOnes(t *testing.T) {
 		for len(got) < len(large) {
 			if pieces == 10 {
 				p.write(appendRequest(nil, 2, &PeerRequest{Key: "small"}, 0))
+				synctest.Wait() // the server has taken it in, and waits for a piece to be read
 				answered = -1
 			}
 			switch f := p.next(); f.kind {
