@@ -39,16 +39,27 @@ func newBenchRun(t *testing.T, env ...string) *benchRun {
 
 func (b *benchRun) path(name string) string { return filepath.Join(b.dir, name) }
 
-// interrupt runs one of the tests, sends a signal once it says what moment is in and begun
-// returns nil, and returns the results. It fails unless the program ends with an error, and marks them.
-func (b *benchRun) interrupt(t *testing.T, environment, id, moment string, sig os.Signal, begun func() error, args ...string) *result.File {
+// A cut is where a measurement is interrupted, and how.
+type cut struct {
+	id, moment string // a test, and what it says then
+	sig        syscall.Signal
+}
+
+// removing is what a measurement says when it removes what it has made.
+const removing = "removing what was made"
+
+// start runs one of the tests, and sends a signal once it says what moment is in and begun
+// returns nil. It returns what is said, how long it went on after that, and how it ended.
+// SIGINT goes to all of its process group, as a terminal has it; and any signal is sent once
+// more, to that group, while things are removed.
+func (b *benchRun) start(t *testing.T, environment string, c cut, begun func() error, args ...string) (said string, took time.Duration, err error) {
 	t.Helper()
-	out := b.path(id + ".json")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, geecache, append([]string{"env", "bench", environment, "--only=" + id, "--times=50", "--dir=..", "--output=" + out}, args...)...)
-	cmd.Env = append(append(os.Environ(), "XDG_STATE_HOME="+b.path("state"), "TMPDIR="+b.path("tmp")), b.env...)
-	said, err := cmd.StderrPipe()
+	cmd := exec.CommandContext(ctx, geecache, append([]string{"env", "bench", environment, "--only=" + c.id, "--times=50", "--dir=..", "--output=" + b.path(c.id+".json")}, args...)...)
+	cmd.Env = b.environ()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -57,34 +68,89 @@ func (b *benchRun) interrupt(t *testing.T, environment, id, moment string, sig o
 	}
 	var all bytes.Buffer
 	var sent time.Time
-	for lines := bufio.NewScanner(said); lines.Scan(); {
-		fmt.Fprintln(&all, lines.Text())
-		if sent.IsZero() && strings.HasPrefix(lines.Text(), id) && strings.Contains(lines.Text(), moment) {
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		fmt.Fprintln(&all, line)
+		switch {
+		case sent.IsZero() && strings.HasPrefix(line, c.id) && strings.Contains(line, c.moment):
 			eventually(t, "something is there that can be left", begun)
 			sent = time.Now()
-			if err := cmd.Process.Signal(sig); err != nil {
+			whom := cmd.Process.Pid
+			if c.sig == syscall.SIGINT {
+				whom = -whom
+			}
+			if err := syscall.Kill(whom, c.sig); err != nil {
 				t.Error(err)
 			}
+		case !sent.IsZero() && strings.Contains(line, removing):
+			_ = syscall.Kill(-cmd.Process.Pid, c.sig) // it may be through
 		}
 	}
 	err = cmd.Wait()
-	var ended *exec.ExitError
-	if sent.IsZero() || !errors.As(err, &ended) || ended.ExitCode() != 1 {
-		t.Fatalf("%s in %s, until %q: %v\n%s", id, environment, moment, err, &all)
+	if sent.IsZero() {
+		t.Fatalf("%s in %s does not come to %q: %v\n%s", c.id, environment, c.moment, err, &all)
 	}
-	took := time.Since(sent)
-	t.Logf("%s in %s: %v after %v in %q it had cleaned up and ended", id, environment, took.Round(10*time.Millisecond), sig, moment)
+	return all.String(), time.Since(sent), err
+}
+
+// environ is the environment of the run's commands.
+func (b *benchRun) environ() []string {
+	env := append(os.Environ(), "XDG_RUNTIME_DIR=", "XDG_STATE_HOME="+b.path("state"), "TMPDIR="+b.path("tmp"))
+	return append(env, b.env...)
+}
+
+// interrupt is start with a signal that asks for the end. It fails unless the program ends
+// with an error, and its results are marked.
+func (b *benchRun) interrupt(t *testing.T, environment string, c cut, begun func() error, args ...string) {
+	t.Helper()
+	said, took, err := b.start(t, environment, c, begun, args...)
+	var ended *exec.ExitError
+	if !errors.As(err, &ended) || ended.ExitCode() != 1 {
+		t.Fatalf("%s in %s, until %q: %v\n%s", c.id, environment, c.moment, err, said)
+	}
+	t.Logf("%s in %s: %v after %v in %q it had cleaned up and ended", c.id, environment, took.Round(10*time.Millisecond), c.sig, c.moment)
 	if took > benchEnds {
 		t.Errorf("it took %v", took)
 	}
-	r, err := result.Load(out)
+	r, err := result.Load(b.path(c.id + ".json"))
 	if err != nil {
-		t.Fatalf("%v\n%s", err, &all)
+		t.Fatalf("%v\n%s", err, said)
 	}
-	if !strings.Contains(r.Partial, "interrupted") || len(r.Tests) != 1 || r.Tests[0].State == result.Measured {
+	if !strings.Contains(r.Partial, "the run was interrupted") || !strings.Contains(r.Partial, "cut: "+c.id) ||
+		len(r.Tests) != 1 || r.Tests[0].State != result.Partial && r.Tests[0].State != result.Failed {
 		t.Errorf("the results are marked as partial because of %q; the tests are %+v", r.Partial, r.Tests)
 	}
-	return r
+}
+
+// kill is start with SIGKILL.
+func (b *benchRun) kill(t *testing.T, environment string, c cut, begun func() error, args ...string) {
+	t.Helper()
+	c.sig = syscall.SIGKILL
+	if said, _, err := b.start(t, environment, c, begun, args...); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("%s in %s: %v\n%s", c.id, environment, err, said)
+	}
+}
+
+// afterwards runs another command of the same user's, which must say that it removes what was
+// left.
+func (b *benchRun) afterwards(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), geecache, append(args, "--dir=..")...)
+	cmd.Env = b.environ()
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "was killed (process") {
+		t.Errorf("%q: %v\n%s", args, err, out)
+	}
+}
+
+// some returns a check that the run has started so many processes, itself among them.
+func (b *benchRun) some(t *testing.T, n int) func() error {
+	return func() error {
+		if all := b.processes(t); len(all) < n {
+			return fmt.Errorf("there are only %q", all)
+		}
+		return nil
+	}
 }
 
 // processes returns the command lines of all that the run has started, by their files.
@@ -114,50 +180,67 @@ func (b *benchRun) nothingLeft(t *testing.T) {
 		}
 		return nil
 	})
-	for _, folder := range []string{b.path("tmp"), b.path("state/geecache/local")} {
-		left, err := os.ReadDir(folder)
+	for _, folder := range []string{"tmp", "state/geecache/local", "state/geecache/bench"} {
+		left, err := os.ReadDir(b.path(folder))
 		if err != nil && !errors.Is(err, os.ErrNotExist) {
 			t.Error(err)
 		}
 		for _, one := range left {
-			if !strings.HasPrefix(one.Name(), "go-build") && !strings.HasPrefix(one.Name(), "geecache-"+fmt.Sprint(os.Getuid())) { // the compiler's own, and the folder of sockets
-				t.Errorf("%s is left in %s", one.Name(), folder)
-			}
+			t.Errorf("%s is left in %s", one.Name(), folder)
 		}
 	}
 }
 
-// Interrupted in the middle of each test, a measurement leaves nothing behind on this
-// machine, and says in its results that they are not all.
+// Interrupted in the middle of any test, a measurement leaves nothing behind on this
+// machine, and says in its results that they are not all. What it costs is reckoned at once.
 func TestBenchInterrupted(t *testing.T) {
-	port, err := freeRange(8)
-	if err != nil {
-		t.Fatal(err)
-	}
-	api, err := freePort()
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, tt := range []struct {
-		id, moment string
-		sig        os.Signal
-	}{
-		{"deploy", "deployments, 1 of", os.Interrupt},
-		{"redeploy", "redeployments, 0 of", os.Interrupt},
+	cuts := []cut{
+		{"deploy", "deployments, 1 of", syscall.SIGINT},
+		{"redeploy", "redeployments, 0 of", syscall.SIGHUP},
+		{"discovery", "a node joins, 0 of", syscall.SIGTERM},
 		{"counts", "is planted", syscall.SIGTERM},
-		{"scale", "scaling out and in, 1 of", os.Interrupt},
+		{"scale", "scaling out and in, 1 of", syscall.SIGINT},
+		{"logs", "markers in the log, 0 of", syscall.SIGHUP},
+		{"metrics", "Metrics that arrive", syscall.SIGINT},
+		{"network", "round trips", syscall.SIGTERM},
+		{"cache", "search for the highest rate, 0 of", syscall.SIGINT},
 		{"recovery", "a node is killed, 0 of", syscall.SIGTERM},
-	} {
-		t.Run(tt.id, func(t *testing.T) {
+		{"setup", "from a clone to the first deployment, 0 of", syscall.SIGINT},
+		{"fidelity", "memory limit", syscall.SIGHUP},
+	}
+	const ports = 12 // of a cluster that grows, and its API
+	first, err := freeRange(ports * len(cuts))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range cuts {
+		t.Run(c.id, func(t *testing.T) {
+			t.Parallel()
 			b := newBenchRun(t)
-			begun := func() error { // besides the program itself
-				if all := b.processes(t); len(all) < 3 {
-					return fmt.Errorf("there are only %q", all)
-				}
-				return nil
+			processes := 3 // a cluster's first, besides the program itself
+			if c.id == "setup" {
+				processes = 2 // git, or the compiler
 			}
-			b.interrupt(t, "local", tt.id, tt.moment, tt.sig, begun, "--name=bench", fmt.Sprintf("--port=%d", port), fmt.Sprintf("--api=%d", api))
+			b.interrupt(t, "local", c, b.some(t, processes), "--name=bench", fmt.Sprintf("--port=%d", first+i*ports), fmt.Sprintf("--api=%d", first+i*ports+ports-1))
 			b.nothingLeft(t)
 		})
 	}
+}
+
+// Killed, a measurement leaves no process all the same, and the rest to whoever comes next.
+func TestBenchKilled(t *testing.T) {
+	first, err := freeRange(8)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := newBenchRun(t)
+	b.kill(t, "local", cut{id: "counts", moment: "is planted"}, b.some(t, 5), "--name=bench", fmt.Sprintf("--port=%d", first), fmt.Sprintf("--api=%d", first+7))
+	eventually(t, "no process is left", func() error {
+		if all := b.processes(t); len(all) > 0 {
+			return fmt.Errorf("there are %q", all)
+		}
+		return nil
+	})
+	b.afterwards(t, "env", "down", "local", "--name=bench")
+	b.nothingLeft(t)
 }

@@ -57,6 +57,7 @@ type clusterFlags struct {
 	snapshotFlags
 	nodes, port, api int
 	json             bool
+	tied             bool // it ends when its standard input does
 }
 
 // newClusterCommand returns `geecache cluster`.
@@ -81,6 +82,8 @@ func newClusterCommand() *cobra.Command {
 	flags.IntVar(&f.port, "port", defaultPort, "port of the first node; the others follow it. 0: free ones")
 	flags.IntVar(&f.api, "api", defaultAPIPort, "port of the API server; 0: a free one")
 	flags.BoolVar(&f.json, "json", false, "when all are ready, print addresses and process IDs as one line of JSON")
+	flags.BoolVar(&f.tied, "until-input-ends", false, "stop when standard input ends: with whoever holds its other end")
+	_ = flags.MarkHidden("until-input-ends") // it is there: for programs that must not leave a cluster behind
 	f.cacheFlags.register(flags)
 	f.snapshotFlags.register(flags)
 	completeChoices(cmd, "log-format", "text", "json")
@@ -192,15 +195,24 @@ func (f *clusterFlags) run(cmd *cobra.Command) error {
 	if limit := node.MemoryShare(int64(f.memoryLimit), len(addrs)); limit > 0 {
 		l.common = append(l.common, fmt.Sprintf("--memory-limit=%d", limit))
 	}
-	return l.supervise(cmd.Context(), cmd.OutOrStdout(), addrs)
+	return l.supervise(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), addrs)
 }
 
 // supervise starts everything, waits, and stops everything.
-func (l *localCluster) supervise(ctx context.Context, out io.Writer, addrs []string) error {
+func (l *localCluster) supervise(ctx context.Context, in io.Reader, out io.Writer, addrs []string) error {
 	begun := time.Now()
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer signal.Stop(signals)
+	if l.tied {
+		go func() { // until the end of the process, if that comes first
+			_, _ = io.Copy(io.Discard, in)
+			select {
+			case signals <- syscall.SIGTERM:
+			default: // others are on their way
+			}
+		}()
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 

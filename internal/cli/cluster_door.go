@@ -80,17 +80,7 @@ func doorDir(create bool) (string, error) {
 func (l *localCluster) openDoor(ctx context.Context) (close func()) {
 	none := func() {}
 	_, port, _ := net.SplitHostPort(l.children[0].addr)
-	dir, err := doorDir(true)
-	if err != nil {
-		l.out.say(fmt.Sprintf("geecache cluster add and the like cannot reach this cluster: %v", err))
-		return none
-	}
-	path := filepath.Join(dir, port+doorSuffix)
-	_ = os.Remove(path) // of a cluster that was killed: it had the port that this one has now
-	ln, err := net.Listen("unix", path)
-	if err == nil {
-		err = os.Chmod(path, 0o600)
-	}
+	ln, err := listenAtDoor(port)
 	if err != nil {
 		l.out.say(fmt.Sprintf("geecache cluster add and the like cannot reach this cluster: %v", err))
 		return none
@@ -111,7 +101,30 @@ func (l *localCluster) openDoor(ctx context.Context) (close func()) {
 		cancel()
 		_ = ln.Close() // which removes the file
 		wg.Wait()
+		_ = os.Remove(filepath.Dir(ln.Addr().String())) // unless there are other doors
 	}
+}
+
+// listenAtDoor listens at the door of a cluster whose first node has a port.
+func listenAtDoor(port string) (ln net.Listener, err error) {
+	const tries = 10 // one that ends may have been the last, and removes the folder meanwhile
+	for range tries {
+		var dir string
+		if dir, err = doorDir(true); err == nil {
+			path := filepath.Join(dir, port+doorSuffix)
+			_ = os.Remove(path) // of a cluster that was killed: it had the port that this one has now
+			if ln, err = net.Listen("unix", path); err == nil {
+				if err = os.Chmod(path, 0o600); err == nil {
+					return ln, nil
+				}
+				_ = ln.Close()
+			}
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	return nil, err
 }
 
 // answer does what one who comes asks for.

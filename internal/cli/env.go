@@ -117,8 +117,18 @@ func (f *envFlags) open(cmd *cobra.Command, environment string) (context.Context
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	ctx, cancel := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := untilSignal(cmd.Context())
 	return ctx, cancel, d, nil
+}
+
+// untilSignal returns a context that ends with a signal which asks for the end: that of a
+// terminal which is closed, too, unless whoever started this process wants it to stay.
+func untilSignal(ctx context.Context) (context.Context, context.CancelFunc) {
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM}
+	if !signal.Ignored(syscall.SIGHUP) { // as nohup has it
+		signals = append(signals, syscall.SIGHUP)
+	}
+	return signal.NotifyContext(ctx, signals...)
 }
 
 // fromFile takes from the file what neither a flag nor a variable has said.

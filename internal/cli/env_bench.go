@@ -1,15 +1,20 @@
 package cli
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
+	"github.com/geecache/geecache/internal/envbench"
 	"github.com/geecache/geecache/internal/envbench/judge"
 	"github.com/geecache/geecache/internal/envbench/result"
 )
@@ -28,7 +33,8 @@ that runs before all others where that is permitted (Linux, root or CAP_SYS_NICE
 it is not, it may be late on a busy machine, which the results say.
 
 It deploys and removes clusters of its own. Ctrl-C removes them, too, and marks what
-was measured as partial.
+was measured as partial. If it is killed, the next env bench, env up or env down of
+that name and environment removes what it has left.
 
 The exit status is 0 if all was measured or found not to be possible, else 1.`
 
@@ -51,11 +57,16 @@ func newEnvBenchCommand() *cobra.Command {
 		Example: envBenchExample,
 		Args:    envArgs(0, ""),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			f.options.Tied = true // a measurement that is killed leaves no process
 			ctx, cancel, driver, err := f.open(cmd, args[0])
 			if err != nil {
 				return err
 			}
 			defer cancel()
+			// Who reads what it says may end before it: it removes what it has made all the same.
+			unheard := make(chan os.Signal, 1)
+			signal.Notify(unheard, syscall.SIGPIPE)
+			defer signal.Stop(unheard)
 			switch {
 			case c.Times < 1:
 				return usagef("--times is %d: use a positive number", c.Times)
@@ -68,7 +79,8 @@ func newEnvBenchCommand() *cobra.Command {
 				}
 			}
 			f.complete(args[0])
-			c.Environment, c.Options, c.Deployment, c.Progress = args[0], f.options, f.deployment, benchProgress(cmd.ErrOrStderr())
+			c.Deployment = f.deployment
+			f.measured(cmd, args[0], &c)
 			r, err := judge.Run(ctx, driver, c)
 			if r == nil {
 				return err
@@ -95,6 +107,20 @@ func newEnvBenchCommand() *cobra.Command {
 	flags.IntVar(&c.Times, "times", c.Times, "how often everything is measured")
 	flags.StringVar(&c.Hello, "hello", "", "image of a static server that is deployed beside, such as that of localstack-setup/hello")
 	return cmd
+}
+
+// measured fills in what a measurement has to know of the environment and of others. Where
+// the user has no folder, it is not known what another one has left.
+func (f *envFlags) measured(cmd *cobra.Command, environment string, c *judge.Config) {
+	c.Environment, c.Options, c.Deployment.Name, c.Progress = environment, f.options, f.name, benchProgress(cmd.ErrOrStderr())
+	c.StateDir, _ = envbench.StateDir()
+}
+
+// removeLeft removes what a measurement of the deployment has left that was killed.
+func (f *envFlags) removeLeft(ctx context.Context, cmd *cobra.Command, environment string, d envbench.Driver) error {
+	var c judge.Config
+	f.measured(cmd, environment, &c)
+	return judge.RemoveLeft(ctx, d, c)
 }
 
 // benchProgress says what is measured now, a line each.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,7 @@ func newEnvDownCommand() *cobra.Command {
 				return err
 			}
 			defer cancel()
-			if err := driver.Down(ctx, f.name); err != nil {
+			if err := errors.Join(driver.Down(ctx, f.name), f.removeLeft(ctx, cmd, args[0], driver)); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "nothing of %s is left in the environment %s\n", f.name, args[0])

@@ -54,6 +54,9 @@ func newEnvUpCommand() *cobra.Command {
 			if err := f.deployment.Validate(); err != nil {
 				return &usageError{err}
 			}
+			if err := f.removeLeft(ctx, cmd, args[0], driver); err != nil {
+				return err
+			}
 			s, err := driver.Up(ctx, f.deployment)
 			if err != nil {
 				return err

@@ -31,6 +31,13 @@ type Rebuilder interface {
 	Clean(ctx context.Context) error
 }
 
+// A Sweeper removes what is beside a deployment and not of it: what a measurement makes.
+type Sweeper interface {
+	// Sweep removes images that a process has built by Rebuild, and what Fidelity has made.
+	// It is no error if there is nothing.
+	Sweep(ctx context.Context, name string, pid int) error
+}
+
 // A Killer ends a process without a word, as a machine does that fails.
 type Killer interface {
 	// Kill ends a member of a deployment, and returns when it was asked to.

@@ -77,9 +77,15 @@ func newAWS(o Options) (*awsDriver, error) {
 	return &awsDriver{c}, nil
 }
 
+// EmulatorEndpoint returns where an emulator answers: where it is said to, or else the
+// environment says, or the default.
+func EmulatorEndpoint(said string) string {
+	return strings.TrimSuffix(cmp.Or(said, os.Getenv("AWS_ENDPOINT_URL"), DefaultEndpoint), "/")
+}
+
 // newEmulator returns the driver of an emulator. It calls nothing yet.
 func newEmulator(o Options) (*cloud, error) {
-	o.Endpoint = strings.TrimSuffix(cmp.Or(o.Endpoint, os.Getenv("AWS_ENDPOINT_URL"), DefaultEndpoint), "/")
+	o.Endpoint = EmulatorEndpoint(o.Endpoint)
 	if u, err := url.Parse(o.Endpoint); err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, fmt.Errorf("--endpoint is %q: use a URL such as %s", o.Endpoint, DefaultEndpoint)
 	}
@@ -104,6 +110,7 @@ func newEmulator(o Options) (*cloud, error) {
 
 // open makes the clients.
 func (c *cloud) open(cfg aws.Config) {
+	cfg.HTTPClient = patientClient{cfg.HTTPClient}
 	c.config = cfg
 	c.ecs = ecs.NewFromConfig(cfg)
 	c.ecr = ecr.NewFromConfig(cfg)

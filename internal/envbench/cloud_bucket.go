@@ -97,21 +97,29 @@ func (c *cloud) removeBuckets(ctx context.Context, name string) error {
 		return err
 	}
 	for _, bucket := range buckets {
-		pages := s3.NewListObjectsV2Paginator(c.s3, &s3.ListObjectsV2Input{Bucket: &bucket})
-		for pages.HasMorePages() {
-			page, err := pages.NextPage(ctx)
-			if err != nil {
-				return c.explain("s3:ListBucket", err)
-			}
-			for _, o := range page.Contents {
-				if _, err := c.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: o.Key}); err != nil {
-					return c.explain("s3:DeleteObject", err)
-				}
+		if err := c.removeBucket(ctx, bucket); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeBucket removes a bucket with all that is in it.
+func (c *cloud) removeBucket(ctx context.Context, bucket string) error {
+	pages := s3.NewListObjectsV2Paginator(c.s3, &s3.ListObjectsV2Input{Bucket: &bucket})
+	for pages.HasMorePages() {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return c.explain("s3:ListBucket", err)
+		}
+		for _, o := range page.Contents {
+			if _, err := c.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &bucket, Key: o.Key}); err != nil {
+				return c.explain("s3:DeleteObject", err)
 			}
 		}
-		if _, err := c.s3.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket}); err != nil && !isNone(err) {
-			return c.explain("s3:DeleteBucket", err)
-		}
+	}
+	if _, err := c.s3.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: &bucket}); err != nil && !isNone(err) {
+		return c.explain("s3:DeleteBucket", err)
 	}
 	return nil
 }

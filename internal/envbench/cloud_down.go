@@ -37,26 +37,34 @@ func (c *cloud) Down(ctx context.Context, name string) error {
 		stage string
 		do    func(context.Context, string) error
 	}{
-		{"", c.removeServices}, {"", c.removeContainers}, {"", c.removeTasks}, {"control", c.removeBalancer}, {"", c.removeMap}, {"", c.removeSecrets}, {"", c.removeBuckets}, {"", c.removeLogs}, {"", c.removeCluster}, {"image", c.removeImages},
+		{"", c.removeServices}, {"", c.removeTrials}, {"", c.removeContainers}, {"", c.removeTasks}, {"control", c.removeBalancer}, {"", c.removeMap}, {"", c.removeSecrets}, {"", c.removeBuckets}, {"", c.removeLogs}, {"", c.removeCluster}, {"image", c.removeImages},
 	}
-	for _, s := range steps {
-		if s.stage != "" {
-			w.stage(s.stage, "is removed")
-		}
-		if err := s.do(ctx, name); err != nil {
-			return err
-		}
-	}
-	w.stage("look", "whether anything is left")
-	defer w.end()
 	var left []string
+	var failed error // of the last time
 	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		failed = nil
+		for _, s := range steps {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
+			if s.stage != "" {
+				w.stage(s.stage, "is removed")
+			}
+			failed = errors.Join(failed, s.do(ctx, name)) // what cannot be removed keeps nothing else
+		}
+		w.stage("look", "whether anything is left")
 		var err error
 		left, err = c.left(ctx, name)
-		return len(left) == 0, err
+		return err == nil && len(left) == 0, err
 	})
-	if err != nil && len(left) > 0 {
-		return fmt.Errorf("%d things are left: %s", len(left), strings.Join(left, ", "))
+	w.end()
+	switch {
+	case err == nil:
+		return nil
+	case len(left) > 0:
+		return errors.Join(fmt.Errorf("%d things are left: %s", len(left), strings.Join(left, ", ")), failed)
+	case failed != nil: // what hinders the look has hindered them
+		return failed
 	}
 	return err
 }
@@ -107,10 +115,14 @@ func (c *cloud) removeContainers(ctx context.Context, name string) error {
 	return nil
 }
 
+// taskFamilies returns the names of a deployment's task definitions.
+func taskFamilies(name string) []string {
+	return []string{family(name, nodeService), family(name, apiService)}
+}
+
 // definitions returns the ARNs of the task definitions of a status.
-func (c *cloud) definitions(ctx context.Context, name string, status types.TaskDefinitionStatus) (arns []string, err error) {
-	for _, service := range []string{nodeService, apiService} {
-		prefix := family(name, service)
+func (c *cloud) definitions(ctx context.Context, families []string, status types.TaskDefinitionStatus) (arns []string, err error) {
+	for _, prefix := range families {
 		pages := ecs.NewListTaskDefinitionsPaginator(c.ecs, &ecs.ListTaskDefinitionsInput{FamilyPrefix: &prefix, Status: status})
 		for pages.HasMorePages() {
 			page, err := pages.NextPage(ctx)
@@ -129,7 +141,11 @@ func (c *cloud) definitions(ctx context.Context, name string, status types.TaskD
 
 // removeTasks deregisters and deletes the task definitions.
 func (c *cloud) removeTasks(ctx context.Context, name string) error {
-	arns, err := c.definitions(ctx, name, types.TaskDefinitionStatusActive)
+	return c.removeDefinitions(ctx, taskFamilies(name))
+}
+
+func (c *cloud) removeDefinitions(ctx context.Context, families []string) error {
+	arns, err := c.definitions(ctx, families, types.TaskDefinitionStatusActive)
 	if err != nil {
 		return err
 	}
@@ -138,7 +154,7 @@ func (c *cloud) removeTasks(ctx context.Context, name string) error {
 			return c.explain("ecs:DeregisterTaskDefinition", err)
 		}
 	}
-	if arns, err = c.definitions(ctx, name, types.TaskDefinitionStatusInactive); err != nil {
+	if arns, err = c.definitions(ctx, families, types.TaskDefinitionStatusInactive); err != nil {
 		return err
 	}
 	const most = 10 // in a call
@@ -339,7 +355,7 @@ func (c *cloud) left(ctx context.Context, name string) (all []string, err error)
 	}
 	note(cluster, "cluster "+name)
 	for _, status := range []types.TaskDefinitionStatus{types.TaskDefinitionStatusActive, types.TaskDefinitionStatusInactive} {
-		arns, err := c.definitions(ctx, name, status)
+		arns, err := c.definitions(ctx, taskFamilies(name), status)
 		if err != nil {
 			return nil, err
 		}
@@ -384,6 +400,11 @@ func (c *cloud) left(ctx context.Context, name string) (all []string, err error)
 		}
 		note(found, "log group "+group)
 	}
+	trials, err := c.leftOfTrials(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	all = append(all, trials...)
 	return c.leftInDocker(ctx, name, all)
 }
 

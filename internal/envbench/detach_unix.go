@@ -12,6 +12,13 @@ import (
 // detached makes a process outlive this one and its terminal.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
+// grouped makes a process the first of a group of its own.
+func grouped() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
+
+// interruptGroup asks all of a process's group to end, and killGroup ends them.
+func interruptGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGINT) }
+func killGroup(p *os.Process)            { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) } // they may have ended
+
 // end asks a process to end.
 func end(p *os.Process) { _ = p.Signal(syscall.SIGTERM) } // it may have ended
 

@@ -10,6 +10,14 @@ func detached() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{CreationFlags: syscall.CREATE_NEW_PROCESS_GROUP}
 }
 
+// grouped makes a process the first of a group of its own.
+func grouped() *syscall.SysProcAttr { return detached() }
+
+// interruptGroup ends a process, and killGroup what is left: Windows has no signal that asks
+// them to.
+func interruptGroup(p *os.Process) error { return p.Kill() }
+func killGroup(*os.Process)              {}
+
 // end ends a process: Windows has no signal that asks it to.
 func end(p *os.Process) { _ = p.Kill() } // it may have ended
 

@@ -129,20 +129,18 @@ func (c *composed) compose(ctx context.Context, name string, more, env []string,
 		if err != nil {
 			return err
 		}
-		f, err := os.CreateTemp("", "geecache-compose-*.json")
+		dir, err := TempDir("compose")
 		if err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-		if _, err := f.Write(text); err != nil {
-			return errors.Join(err, f.Close())
-		}
-		if err := f.Close(); err != nil {
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+		file := filepath.Join(dir, "nodes.json")
+		if err := os.WriteFile(file, text, 0o600); err != nil {
 			return err
 		}
-		all = append(all, "--file="+f.Name())
+		all = append(all, "--file="+file)
 	}
-	if _, err = docker(ctx, env, append(all, args...)...); err != nil { // all but the last line tells of what went well
+	if _, err = docker(ctx, env, append(all, args...)...); err != nil && ctx.Err() == nil { // all but the last line tells of what went well
 		text := strings.TrimSpace(err.Error())
 		err = fmt.Errorf("docker compose: %s", strings.TrimSpace(text[strings.LastIndexByte(text, '\n')+1:]))
 	}
@@ -473,22 +471,45 @@ func (c *composed) Down(ctx context.Context, name string) error {
 	if err := checkName(name); err != nil {
 		return err
 	}
-	if err := c.compose(ctx, name, nil, nil, "--profile=*", "down", "--volumes", "--remove-orphans"); err != nil {
-		return err
+	ctx, cancel := context.WithTimeout(ctx, goneWithin)
+	defer cancel()
+	failed := c.compose(ctx, name, nil, nil, "--profile=*", "down", "--volumes", "--remove-orphans")
+	var left []string
+	err := poll(ctx, func(ctx context.Context) (bool, error) {
+		var err error
+		left, err = sweepProject(ctx, name)
+		return len(left) == 0, err
+	})
+	if err != nil && len(left) > 0 {
+		err = fmt.Errorf("%d things are left: %s", len(left), strings.Join(left, ", "))
 	}
+	if err != nil {
+		err = errors.Join(failed, err)
+	}
+	return err
+}
+
+// sweepProject removes what Docker has of a project, and returns what it was: Compose, when
+// it is interrupted, may leave the engine with an order that comes about after it has looked,
+// and containers that are planted or ask for something are none of its own.
+func sweepProject(ctx context.Context, name string) (found []string, err error) {
 	project := "label=com.docker.compose.project=" + name
-	for what, args := range map[string][]string{
-		"containers": {"ps", "--all", "--quiet", "--filter", project},
-		"networks":   {"network", "ls", "--quiet", "--filter", project},
-		"volumes":    {"volume", "ls", "--quiet", "--filter", project},
+	for _, kind := range []struct {
+		name         string
+		list, remove []string
+	}{
+		{"container", []string{"ps", "--all", "--quiet", "--filter", project}, []string{"rm", "--force", "--volumes"}},
+		{"network", []string{"network", "ls", "--quiet", "--filter", project}, []string{"network", "rm"}},
+		{"volume", []string{"volume", "ls", "--quiet", "--filter", project}, []string{"volume", "rm", "--force"}},
 	} {
-		left, err := docker(ctx, nil, args...)
+		out, err := docker(ctx, nil, kind.list...)
 		if err != nil {
-			return err
+			return found, err
 		}
-		if left != "" {
-			return fmt.Errorf("%s are left: %s", what, strings.Join(strings.Fields(left), ", "))
+		for _, one := range strings.Fields(out) {
+			found = append(found, kind.name+" "+one)
+			_, _ = docker(ctx, nil, append(kind.remove, one)...) // the next look tells
 		}
 	}
-	return nil
+	return found, nil
 }

@@ -87,6 +87,7 @@ func (c *composed) lookInside(ctx context.Context, name, method, registry string
 		return l
 	}
 	out, err := docker(ctx, nil, "run", "--rm", "--read-only", "--cap-drop=ALL", "--network=container:"+all[0].ID,
+		"--label=com.docker.compose.project="+name, // so that Down finds it
 		all[0].Image, "lookup", registry, "--times="+strconv.Itoa(n), "--json")
 	if err != nil {
 		l.Err = err

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 )
 
@@ -28,15 +29,14 @@ func (c *composed) upHello(ctx context.Context, w *stopwatch, d Deployment) (_ *
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.CreateTemp("", "geecache-hello-*.json")
+	dir, err := TempDir("hello")
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, os.Remove(f.Name())) }()
-	_, err = f.Write(text)
-	if err = errors.Join(err, f.Close()); err != nil {
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	alone := &composed{Options: c.Options, file: filepath.Join(dir, "hello.json")}
+	if err := os.WriteFile(alone.file, text, 0o600); err != nil {
 		return nil, err
 	}
-	alone := &composed{Options: c.Options, file: f.Name()}
 	return alone.bring(ctx, w, d.Name, d.Nodes, nil, nil)
 }

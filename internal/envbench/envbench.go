@@ -68,6 +68,9 @@ type Options struct {
 	// Progress is told what happens now, and how long a stage took. nil: nobody is.
 	Progress func(Event)
 
+	// Tied has what Local starts end with this process, however that ends.
+	Tied bool
+
 	// StartWithin bounds how long nodes may take to answer and to agree. Default:
 	// DefaultStartWithin.
 	StartWithin time.Duration

@@ -290,7 +290,7 @@ func (l *lab) tryBreaker(ctx context.Context) (outcome, error) {
 
 // tryMissing starts a task whose image the registry does not have.
 func (l *lab) tryMissing(ctx context.Context) (outcome, error) {
-	definition, err := l.define(ctx, "missing", func(def *types.ContainerDefinition) {
+	definition, err := l.define(ctx, labMissing, func(def *types.ContainerDefinition) {
 		repository, _, _ := strings.Cut(aws.ToString(def.Image), "@")
 		def.Image = aws.String(repository + ":there-is-none")
 	})
@@ -317,7 +317,7 @@ func (l *lab) tryStopTimeout(ctx context.Context) (outcome, error) {
 	if !l.c.emulated {
 		return untried("a process on Fargate cannot be made to hang from outside")
 	}
-	definition, err := l.define(ctx, "stopped", nil)
+	definition, err := l.define(ctx, labStopped, nil)
 	if err != nil {
 		return outcome{}, err
 	}

@@ -33,8 +33,12 @@ type lab struct {
 	steady      string   // ARN of the definition that the lab's service runs
 }
 
-// labService is the lab's service.
-const labService = "steady"
+// What trials make in the lab: its service, and single tasks.
+const (
+	labService = "steady"
+	labMissing = "missing"
+	labStopped = "stopped"
+)
 
 // labStop is how many seconds the lab's tasks have to end: no default of anybody.
 const labStop = 17
@@ -57,7 +61,7 @@ func (c *cloud) lab(ctx context.Context, name string) (*lab, error) {
 		return nil, c.explain("ecs:DescribeTaskDefinition", err)
 	}
 	l := &lab{
-		c: c, name: name, cluster: name + "-fidelity", def: out.TaskDefinition, net: service.NetworkConfiguration,
+		c: c, name: name, cluster: labCluster(name), def: out.TaskDefinition, net: service.NetworkConfiguration,
 		tags: []types.Tag{{Key: aws.String("geecache"), Value: aws.String("fidelity")}}, every: 2 * time.Second,
 		within: func(_, aws time.Duration) time.Duration { return aws },
 	}

@@ -61,12 +61,7 @@ func (l *lab) tryScalable(ctx context.Context) (outcome, error) {
 		return outcome{}, err
 	}
 	client := applicationautoscaling.NewFromConfig(l.c.config)
-	l.later(func(ctx context.Context) error {
-		_, err := client.DeregisterScalableTarget(ctx, &applicationautoscaling.DeregisterScalableTargetInput{
-			ServiceNamespace: scaletypes.ServiceNamespaceEcs, ScalableDimension: scaletypes.ScalableDimensionECSServiceDesiredCount, ResourceId: aws.String(l.resource()),
-		})
-		return err
-	})
+	l.later(l.deregister)
 	out, err := client.DescribeScalableTargets(ctx, &applicationautoscaling.DescribeScalableTargetsInput{ServiceNamespace: scaletypes.ServiceNamespaceEcs, ResourceIds: []string{l.resource()}})
 	if err != nil {
 		return outcome{}, err
@@ -75,6 +70,14 @@ func (l *lab) tryScalable(ctx context.Context) (outcome, error) {
 		return accepted("the target %s is in no list", arn)
 	}
 	return done("DescribeScalableTargets has %s", l.resource())
+}
+
+// deregister takes back what scalable has done.
+func (l *lab) deregister(ctx context.Context) error {
+	_, err := applicationautoscaling.NewFromConfig(l.c.config).DeregisterScalableTarget(ctx, &applicationautoscaling.DeregisterScalableTargetInput{
+		ServiceNamespace: scaletypes.ServiceNamespaceEcs, ScalableDimension: scaletypes.ScalableDimensionECSServiceDesiredCount, ResourceId: aws.String(l.resource()),
+	})
+	return err
 }
 
 // scalingPolicy keeps the average CPU of the lab's service at a target, and returns the names
@@ -97,6 +100,15 @@ func (l *lab) scalingPolicy(ctx context.Context, target float64) (alarms []strin
 	return alarms, nil
 }
 
+// deletePolicy takes back what scalingPolicy has done.
+func (l *lab) deletePolicy(ctx context.Context) error {
+	_, err := applicationautoscaling.NewFromConfig(l.c.config).DeleteScalingPolicy(ctx, &applicationautoscaling.DeleteScalingPolicyInput{
+		ServiceNamespace: scaletypes.ServiceNamespaceEcs, ScalableDimension: scaletypes.ScalableDimensionECSServiceDesiredCount,
+		ResourceId: aws.String(l.resource()), PolicyName: aws.String(l.cluster + "-cpu"),
+	})
+	return err
+}
+
 // busyTarget is one that a task which does nothing exceeds: percent of its CPU.
 const busyTarget = 0.05
 
@@ -105,14 +117,7 @@ func (l *lab) tryPolicy(ctx context.Context) (outcome, error) {
 	if err != nil {
 		return outcome{}, err
 	}
-	client := applicationautoscaling.NewFromConfig(l.c.config)
-	l.later(func(ctx context.Context) error {
-		_, err := client.DeleteScalingPolicy(ctx, &applicationautoscaling.DeleteScalingPolicyInput{
-			ServiceNamespace: scaletypes.ServiceNamespaceEcs, ScalableDimension: scaletypes.ScalableDimensionECSServiceDesiredCount,
-			ResourceId: aws.String(l.resource()), PolicyName: aws.String(l.cluster + "-cpu"),
-		})
-		return err
-	})
+	l.later(l.deletePolicy)
 	if len(alarms) == 0 {
 		return accepted("the policy has no alarms: nothing can trigger it")
 	}
@@ -279,7 +284,7 @@ func (l *lab) tryEMF(ctx context.Context) (outcome, error) {
 }
 
 func (l *lab) trySecretValue(ctx context.Context) (outcome, error) {
-	name := l.name + "/fidelity"
+	name := labSecret(l.name)
 	if _, err := l.c.secrets.CreateSecret(ctx, &secretsmanager.CreateSecretInput{Name: &name, SecretString: aws.String("old")}); err != nil {
 		return outcome{}, err
 	}
@@ -299,7 +304,7 @@ func (l *lab) trySecretValue(ctx context.Context) (outcome, error) {
 
 // tryBucket keeps, reads and removes an object in a bucket of its own.
 func (l *lab) tryBucket(ctx context.Context) (outcome, error) {
-	bucket, key := fmt.Sprintf("%s-%d", l.cluster, time.Now().UnixNano()), aws.String("a/b")
+	bucket, key := fmt.Sprintf("%s%d", labBucket(l.name), time.Now().UnixNano()), aws.String("a/b")
 	in := &s3.CreateBucketInput{Bucket: &bucket}
 	if l.c.Region != "us-east-1" {
 		in.CreateBucketConfiguration = &s3types.CreateBucketConfiguration{LocationConstraint: s3types.BucketLocationConstraint(l.c.Region)}

@@ -9,44 +9,45 @@ import (
 	"fmt"
 	"net/url"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
 )
 
-// dockerEnds is how long Docker's command line has to end when it is interrupted.
-const dockerEnds = 10 * time.Second
-
 // docker runs Docker's command line, and returns what it prints. env is added to the
 // environment.
 func docker(ctx context.Context, env []string, args ...string) (string, error) {
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, "docker", args...)
+	cmd := NewCommand(ctx, "docker", args...) // a plugin, such as Compose, outlives a client that is killed alone
 	cmd.Env = append(os.Environ(), env...)
 	cmd.Stderr = &errs
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // a plugin, such as Compose, outlives a client that is killed
-	cmd.WaitDelay = dockerEnds
 	out, err := cmd.Output()
-	if err != nil && ctx.Err() != nil {
-		err = context.Cause(ctx) // why it was interrupted, and not how it ended then
-	}
 	if err != nil {
-		return "", fmt.Errorf("docker %s: %w: %s", args[0], err, strings.TrimSpace(errs.String()))
+		return "", said(fmt.Errorf("docker %s: %w", args[0], err), errs.Bytes())
 	}
 	return strings.TrimSpace(string(out)), nil
 }
 
+// said adds to an error what a command has said, if anything.
+func said(err error, text []byte) error {
+	if text = bytes.TrimSpace(text); len(text) > 0 {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
 // dockerLogs returns the last lines that a container has written to either output.
 func dockerLogs(ctx context.Context, id string, lines int) ([]string, error) {
-	text, err := exec.CommandContext(ctx, "docker", "logs", "--tail", strconv.Itoa(lines), id).CombinedOutput()
-	if err != nil {
-		return nil, fmt.Errorf("docker logs: %w: %s", err, bytes.TrimSpace(text))
+	text, err := NewCommand(ctx, "docker", "logs", "--tail", strconv.Itoa(lines), id).CombinedOutput()
+	switch {
+	case ctx.Err() != nil: // there may be much of it already
+		return nil, fmt.Errorf("docker logs: %w", err)
+	case err != nil:
+		return nil, said(fmt.Errorf("docker logs: %w", err), text)
 	}
 	if len(text) == 0 {
 		return nil, nil
@@ -135,7 +136,7 @@ func (c *cloud) pushed(ctx context.Context, repository, tag string) (string, err
 
 // push pushes an image. The registry's password is in no file that stays.
 func (c *cloud) push(ctx context.Context, image, repository, tag string) (err error) {
-	dir, err := os.MkdirTemp("", "geecache-push-")
+	dir, err := TempDir("push")
 	if err != nil {
 		return err
 	}

@@ -45,15 +45,25 @@ func newLocal(o Options) (*local, error) {
 		}
 		o.Program = exe
 	}
+	root, err := StateDir()
+	if err != nil {
+		return nil, err
+	}
+	return &local{Options: o, root: filepath.Join(root, Local)}, nil
+}
+
+// StateDir returns the folder of the user's in which is kept what later commands have to
+// know.
+func StateDir() (string, error) {
 	root := os.Getenv("XDG_STATE_HOME")
 	if root == "" {
 		home, err := os.UserHomeDir()
 		if err != nil {
-			return nil, fmt.Errorf("where to keep the cluster's log is unknown: %w: set XDG_STATE_HOME", err)
+			return "", fmt.Errorf("where to keep what is known of a cluster is unknown: %w: set XDG_STATE_HOME", err)
 		}
 		root = filepath.Join(home, ".local", "state")
 	}
-	return &local{Options: o, root: filepath.Join(root, "geecache", Local)}, nil
+	return filepath.Join(root, "geecache"), nil
 }
 
 // A localState is what is remembered of a cluster that runs.
@@ -180,22 +190,29 @@ func (l *local) start(ctx context.Context, d Deployment, env []string, is string
 		return localState{}, err
 	}
 	defer func() { _ = log.Close() }()
-	said, err := os.Create(filepath.Join(dir, "ready"))
+	out, err := os.Create(filepath.Join(dir, "ready"))
 	if err != nil {
 		return localState{}, err
 	}
-	defer func() { _ = said.Close() }()
+	defer func() { _ = out.Close() }()
 	port, api := cmp.Or(d.Port, defaultLocalPort), cmp.Or(d.APIPort, defaultLocalAPI)
 	cmd := exec.Command(l.Program, "cluster", "--json", fmt.Sprintf("--nodes=%d", d.Nodes),
 		fmt.Sprintf("--port=%d", port), fmt.Sprintf("--api=%d", api))
 	cmd.Env = append(os.Environ(), env...)
-	cmd.Stdout, cmd.Stderr = said, log
+	cmd.Stdout, cmd.Stderr = out, log
 	cmd.SysProcAttr = detached()
+	if l.Tied {
+		cmd.Args = append(cmd.Args, "--until-input-ends")
+		if _, err := cmd.StdinPipe(); err != nil { // which nobody writes to, and which ends with this process
+			return localState{}, err
+		}
+	}
 	if err := cmd.Start(); err != nil {
 		return localState{}, err
 	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan struct{})
+	go func() { _ = cmd.Wait(); close(ended) }()
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, l.StartWithin)
 	defer cancel()
 	var ready struct {
@@ -207,18 +224,34 @@ func (l *local) start(ctx context.Context, d Deployment, env []string, is string
 			return false, errors.New("the cluster has ended")
 		default:
 		}
-		text, err := os.ReadFile(said.Name())
+		text, err := os.ReadFile(out.Name())
 		if err != nil || !bytes.HasSuffix(text, []byte("\n")) {
 			return false, err
 		}
 		return true, json.Unmarshal(text, &ready)
 	})
 	if err != nil {
-		_ = cmd.Process.Kill() // it may have ended
-		return localState{}, fmt.Errorf("%w; its log ends with\n%s", err, lastLines(log.Name(), 10))
+		endOrKill(cmd.Process, ended)
+		if whole.Err() != nil {
+			return localState{}, fmt.Errorf("interrupted while processes start: %w", context.Cause(whole))
+		}
+		return localState{}, fmt.Errorf("%w; its log ends with\n%s", err, strings.TrimSpace(lastLines(log.Name(), 10)))
 	}
 	state := localState{PID: cmd.Process.Pid, Port: port, API: ready.API.URL, Nodes: d.Nodes, Digest: is}
 	return state, l.remember(d.Name, state)
+}
+
+// endOrKill ends a cluster that is this process's child, with its nodes.
+func endOrKill(p *os.Process, ended <-chan struct{}) {
+	end(p)
+	timer := time.NewTimer(endWithin)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		_ = p.Kill() // it may have ended
+		<-ended
+	}
 }
 
 // settle makes the nodes so many, and returns when they agree.
@@ -393,16 +426,22 @@ func (l *local) Down(ctx context.Context, name string) error {
 		return err
 	}
 	end(p)
-	ctx, cancel := context.WithTimeout(ctx, endWithin)
-	defer cancel()
-	err = poll(ctx, func(context.Context) (bool, error) {
+	gone := func(context.Context) (bool, error) {
 		return !alive(state.PID) && !slices.ContainsFunc(members, func(m localMember) bool { return m.runs() && (alive(m.PID) || !free(m.Addr)) }), nil
-	})
-	if err != nil {
-		_ = p.Kill() // it may have ended
-		return fmt.Errorf("process %d and its nodes had not ended after %v, and it was killed: %w", state.PID, endWithin, err)
 	}
-	return os.RemoveAll(l.dir(name))
+	limited, cancel := context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	if err = poll(limited, gone); err == nil {
+		return os.RemoveAll(l.dir(name))
+	}
+	err = fmt.Errorf("process %d and its nodes had not ended after %v, and it was killed: %w", state.PID, endWithin, err)
+	_ = p.Kill() // it may have ended
+	limited, cancel = context.WithTimeout(ctx, endWithin)
+	defer cancel()
+	if poll(limited, gone) != nil {
+		return fmt.Errorf("%w; not all of them have ended after that", err)
+	}
+	return errors.Join(err, os.RemoveAll(l.dir(name)))
 }
 
 // free reports whether nothing listens at an address any more.
@@ -417,11 +456,11 @@ func free(addr string) bool {
 // run runs a command of the program, and returns what it prints.
 func (l *local) run(ctx context.Context, args ...string) ([]byte, error) {
 	var errs bytes.Buffer
-	cmd := exec.CommandContext(ctx, l.Program, args...)
+	cmd := NewCommand(ctx, l.Program, args...)
 	cmd.Stderr = &errs
 	out, err := cmd.Output()
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+		return nil, said(fmt.Errorf("%s: %w", strings.Join(args, " "), err), errs.Bytes())
 	}
 	return out, nil
 }

@@ -1,7 +1,6 @@
 package envbench
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -25,7 +24,7 @@ func changedSource(dir, version string) (copied string, err error) {
 	if _, err := os.Stat(filepath.Join(dir, filepath.Dir(changedFile))); err != nil {
 		return "", &Unsupported{"building a changed program", fmt.Sprintf("%v: the project's folder is not here: name it with --dir", err)}
 	}
-	copied, err = os.MkdirTemp("", "geecache-rebuild-")
+	copied, err = TempDir("rebuild")
 	if err != nil {
 		return "", err
 	}
@@ -76,13 +75,17 @@ func (l *local) Rebuild(ctx context.Context, d Deployment, version string) (Depl
 	program := filepath.Join(dir, "bin", "geecache")
 	w := l.stopwatch()
 	w.stage(StageBuild, version)
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", program, ".")
-	cmd.Dir = dir
+	work := filepath.Join(dir, ".work") // the compiler's, which it leaves if it is killed
+	if err := os.Mkdir(work, 0o700); err != nil {
+		return d, nil, err
+	}
+	cmd := NewCommand(ctx, "go", "build", "-trimpath", "-buildvcs=false", "-o", program, ".")
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), "GOTMPDIR="+work)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		if errors.Is(err, exec.ErrNotFound) {
 			return d, nil, &Unsupported{"building a changed program", "there is no Go here: " + err.Error()}
 		}
-		return d, nil, fmt.Errorf("go build: %w: %s", err, bytes.TrimSpace(out))
+		return d, nil, said(fmt.Errorf("go build: %w", err), out)
 	}
 	w.end()
 	if l.original == "" {
@@ -113,7 +116,7 @@ func (b *imageBuilder) rebuild(ctx context.Context, o Options, d Deployment, ver
 		return d, nil, err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	d.Image = fmt.Sprintf("geecache-%s:%s", d.WithDefaults().Name, version)
+	d.Image = fmt.Sprintf("%s:%s%s", builtImage(d.WithDefaults().Name), version, builtBy(os.Getpid()))
 	b.images = append(b.images, d.Image)
 	w := o.stopwatch()
 	w.stage(StageBuild, d.Image)
@@ -132,6 +135,31 @@ func (b *imageBuilder) clean(ctx context.Context) (err error) {
 	}
 	b.images = nil
 	return err
+}
+
+// builtImage returns what images are called that are built for a deployment, and builtBy how
+// the tags of those end that a process has built.
+func builtImage(name string) string { return "geecache-" + name }
+func builtBy(pid int) string        { return fmt.Sprintf("-p%d", pid) }
+
+// sweepImages removes the images that a process has built for a deployment.
+func sweepImages(ctx context.Context, name string, pid int) error {
+	out, err := docker(ctx, nil, "image", "ls", "--format", "{{.Repository}}:{{.Tag}}", builtImage(name))
+	if err != nil {
+		return err
+	}
+	b := new(imageBuilder)
+	for _, image := range strings.Fields(out) {
+		if strings.HasSuffix(image, builtBy(pid)) {
+			b.images = append(b.images, image)
+		}
+	}
+	return b.clean(ctx)
+}
+
+// Sweep implements Sweeper.
+func (c *composed) Sweep(ctx context.Context, name string, pid int) error {
+	return sweepImages(ctx, name, pid)
 }
 
 // Rebuild implements Rebuilder.

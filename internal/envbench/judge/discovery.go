@@ -38,6 +38,9 @@ func discovery(ctx context.Context, s *session, t *result.Test) error {
 	if l, ok := s.driver.(envbench.Looker); ok {
 		s.tell("%d lookups by each method", lookupTimes)
 		for _, found := range l.LookUp(ctx, s.Deployment.Name, lookupTimes) {
+			if err := ctx.Err(); err != nil { // what it says is not there may be
+				return err
+			}
 			failed = append(failed, addLookup(t, found))
 		}
 	}

@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/geecache/geecache/internal/envbench"
 	"github.com/geecache/geecache/internal/loadgen"
 )
 
@@ -30,7 +31,7 @@ const reportWithin = 30 * time.Second
 // machine on which all nodes run, too, it would be late without. program is geecache's file.
 func inOwnProcess(program string) generator {
 	return func(ctx context.Context, o order, tell func(line string)) (s sent, err error) {
-		dir, err := os.MkdirTemp("", "geecache-load-")
+		dir, err := envbench.TempDir("load")
 		if err != nil {
 			return s, err
 		}

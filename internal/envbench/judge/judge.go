@@ -4,6 +4,7 @@
 package judge
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -35,6 +36,10 @@ type Config struct {
 
 	// Progress is told what happens now. nil: nobody is.
 	Progress func(test, text string)
+
+	// StateDir is a folder of the user's in which is kept what runs, so that the next one
+	// removes what one that was killed has left. Empty: that is not kept.
+	StateDir string
 }
 
 // DefaultTimes is how often things are done if Config says nothing.
@@ -76,6 +81,7 @@ type session struct {
 	open   func(environment string, o envbench.Options) (envbench.Driver, error) // another one
 	now    string                                                                // ID of the test that runs
 	send   generator
+	cut    []string // IDs of those that were interrupted
 }
 
 // tell tells what happens now.
@@ -147,7 +153,7 @@ func (s *session) repeat(ctx context.Context, what string, once func(ctx context
 // Run measures one environment, removes what it has made, and returns what it found. If it
 // was interrupted or a test failed, what there is is marked as partial, and the error says
 // why. The file is nil only if nothing could be begun.
-func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error) {
+func Run(ctx context.Context, d envbench.Driver, c Config) (_ *result.File, err error) {
 	if c.Times == 0 {
 		c.Times = DefaultTimes
 	}
@@ -156,27 +162,25 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 			return nil, fmt.Errorf("there is no test %q: there are %s", id, strings.Join(IDs(), ", "))
 		}
 	}
-	c.Deployment = c.Deployment.WithDefaults()
+	s := sessionOf(d, c)
+	c = s.Config
 	if err := c.Deployment.Validate(); err != nil {
 		return nil, err
 	}
 	if c.Deployment.Source != "" {
 		return nil, fmt.Errorf("source is %q: what is measured knows the demonstration database's answers: leave it out", c.Deployment.Source)
 	}
-	if c.Environment != envbench.AWS {
-		for _, name := range []string{c.Deployment.Name, helloName(c.Deployment.Name)} {
-			if _, err := d.Status(ctx, name); err == nil {
-				return nil, fmt.Errorf("there is a cluster %q in %s already, which a measurement would remove: measure one of another --name", name, c.Environment)
-			} else if !errors.Is(err, envbench.ErrAbsent) {
-				return nil, err
-			}
-		}
+	if s.send, err = c.generator(); err != nil {
+		return nil, err
 	}
-	send, err := c.generator()
+	j, err := openJournal(c, true)
 	if err != nil {
 		return nil, err
 	}
-	s := &session{Config: c, driver: d, open: envbench.New, send: send}
+	defer func() { err = errors.Join(err, j.end()) }()
+	if err := s.prepare(ctx, j); err != nil && ctx.Err() == nil {
+		return nil, err
+	}
 	f := &result.File{
 		Format: result.Format, Environment: c.Environment, Begun: time.Now().UTC().Truncate(time.Second), Machine: machine.This(),
 		Versions: map[string]string{}, Deployment: result.Deployment{
@@ -191,11 +195,68 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 	}
 	f.Load[0] = machine.LoadAverage()
 	begun := time.Now()
-	var failed []error
-	for _, t := range tests() {
-		if len(c.Only) > 0 && !slices.Contains(c.Only, t.id) {
-			continue
+	failed := s.all(ctx, f)
+	if err := s.clean(ctx, j); err != nil {
+		failed = append(failed, err)
+	}
+	if ctx.Err() != nil {
+		failed = append(failed, s.interrupted(ctx, f))
+	}
+	f.Seconds = time.Since(begun).Seconds()
+	f.Load[1] = machine.LoadAverage()
+	if err = errors.Join(failed...); err != nil {
+		f.Partial = oneLine(err.Error())
+	}
+	return f, err
+}
+
+// sessionOf returns a session of a configuration, which it completes.
+func sessionOf(d envbench.Driver, c Config) *session {
+	c.Deployment = c.Deployment.WithDefaults()
+	if c.Environment == envbench.Emulator {
+		c.Options.Endpoint = envbench.EmulatorEndpoint(c.Options.Endpoint)
+	}
+	return &session{Config: c, driver: d, open: envbench.New}
+}
+
+// prepare removes what another run has left, looks whether there is something that a run would
+// remove, and says in the journal that it runs.
+func (s *session) prepare(ctx context.Context, j *journal) error {
+	if err := s.removeLeft(ctx, j); err != nil {
+		return err
+	}
+	if s.Environment != envbench.AWS {
+		for _, name := range s.names() {
+			if _, err := s.driver.Status(ctx, name); err == nil {
+				return fmt.Errorf("there is a cluster %q in %s already, which a measurement would remove: measure one of another --name", name, s.Environment)
+			} else if !errors.Is(err, envbench.ErrAbsent) {
+				return err
+			}
 		}
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return j.begin()
+}
+
+// names returns the names of all that a run deploys.
+func (s *session) names() []string {
+	all := []string{s.Deployment.Name, helloName(s.Deployment.Name)}
+	if s.Environment == envbench.Local {
+		all = append(all, offlineName(s.Deployment.Name))
+	}
+	return all
+}
+
+// wanted returns the tests to run.
+func (s *session) wanted() []test {
+	return slices.DeleteFunc(tests(), func(t test) bool { return len(s.Only) > 0 && !slices.Contains(s.Only, t.id) })
+}
+
+// all runs the tests until ctx ends, and returns what went wrong.
+func (s *session) all(ctx context.Context, f *result.File) (failed []error) {
+	for _, t := range s.wanted() {
 		if ctx.Err() != nil {
 			break
 		}
@@ -205,19 +266,39 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (*result.File, error)
 			failed = append(failed, fmt.Errorf("%s: %w", t.id, err))
 		}
 	}
-	if err := s.clean(ctx); err != nil {
-		failed = append(failed, err)
+	return failed
+}
+
+// interrupted says what an interruption has cut.
+func (s *session) interrupted(ctx context.Context, f *result.File) error {
+	var missing []string
+	for _, t := range s.wanted() {
+		if f.Test(t.id) == nil {
+			missing = append(missing, t.id)
+		}
 	}
-	if ctx.Err() != nil {
-		failed = append(failed, fmt.Errorf("the run was interrupted: %w", context.Cause(ctx)))
+	err := fmt.Errorf("the run was interrupted: %w", context.Cause(ctx))
+	if len(s.cut) > 0 {
+		err = fmt.Errorf("%w; cut: %s", err, strings.Join(s.cut, ", "))
 	}
-	f.Seconds = time.Since(begun).Seconds()
-	f.Load[1] = machine.LoadAverage()
-	err = errors.Join(failed...)
-	if err != nil {
-		f.Partial = strings.ReplaceAll(err.Error(), "\n", "; ")
+	if len(missing) > 0 {
+		err = fmt.Errorf("%w; not begun: %s", err, strings.Join(missing, ", "))
 	}
-	return f, err
+	if len(s.cut)+len(missing) == 0 {
+		err = fmt.Errorf("%w; the tests were through", err)
+	}
+	return err
+}
+
+// oneLine returns the lines of a text that are not empty, in one.
+func oneLine(text string) string {
+	var parts []string
+	for line := range strings.Lines(text) {
+		if line = strings.Trim(line, " \t\r\n;"); line != "" {
+			parts = append(parts, line)
+		}
+	}
+	return strings.Join(parts, "; ")
 }
 
 // one runs a test, and says in its state what came of it.
@@ -228,9 +309,13 @@ func (s *session) one(ctx context.Context, t test) (result.Test, error) {
 	begun := time.Now()
 	err := t.run(ctx, s, &one)
 	one.Seconds = time.Since(begun).Seconds()
+	if ctx.Err() != nil { // what it says then may be about the interruption alone
+		s.cut = append(s.cut, t.id)
+		err = cmp.Or(err, context.Cause(ctx))
+	}
 	var not *envbench.Unsupported
 	switch {
-	case errors.As(err, &not):
+	case errors.As(err, &not) && ctx.Err() == nil:
 		one.State, one.Evidence = result.Unsupported, not.Error()
 		return one, nil
 	case err != nil:
@@ -259,22 +344,19 @@ func (c *Config) generator() (generator, error) {
 	return inOwnProcess(program), nil
 }
 
-// clean removes the deployment, however the run has ended. What is in AWS stays, because
-// it was there before.
-func (s *session) clean(ctx context.Context) error {
-	if s.Environment == envbench.AWS {
-		return nil
+// clean removes the deployment and all beside it, however the run has ended. What is in AWS
+// stays, because it was there before.
+func (s *session) clean(ctx context.Context, j *journal) error {
+	if j.left == nil {
+		return nil // it came to nothing
 	}
 	s.now = ""
-	s.tell("removing what was made")
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
-	defer cancel()
-	err := s.driver.Down(ctx, s.Deployment.Name)
-	if d, why := s.hello(); why == "" {
-		err = errors.Join(err, s.driver.Down(ctx, d.Name))
+	if s.Environment != envbench.AWS {
+		s.tell("removing what was made")
 	}
-	if r, ok := s.driver.(envbench.Rebuilder); ok {
-		err = errors.Join(err, r.Clean(ctx))
+	err := s.remove(context.WithoutCancel(ctx), j.left)
+	if err == nil {
+		j.left = nil
 	}
 	return err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"time"
@@ -64,11 +63,15 @@ func setup(ctx context.Context, s *session, t *result.Test) error {
 		t.Facts = append(t.Facts, s.offline(ctx))
 		return nil // Terraform has made it, and would have to make it again
 	}
-	// First: a cluster in another network namespace has the same door, a file called after its port.
+	// First: what is tried without a network listens on the same ports.
 	if err := s.driver.Down(ctx, s.Deployment.Name); err != nil {
 		return err
 	}
-	rounds := [][]result.Fact{{s.offline(ctx)}}
+	first := s.offline(ctx)
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	rounds := [][]result.Fact{{first}}
 	t.Facts = merged(rounds)
 	return s.repeat(ctx, "from a clone to the first deployment", func(ctx context.Context, count bool) error {
 		took, resources, err := s.fromClone(ctx)
@@ -78,7 +81,11 @@ func setup(ctx context.Context, s *session, t *result.Test) error {
 		t.Add("from-clone", "s", took.Seconds()).Warmups = 1
 		t.AddCount("resources", resources)
 		if s.Environment == envbench.Local && len(t.Find("from-clone").Samples) > 1 { // the first was tried before
-			rounds = append(rounds, []result.Fact{s.offline(ctx)})
+			again := s.offline(ctx)
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			rounds = append(rounds, []result.Fact{again})
 			t.Facts = merged(rounds)
 		}
 		return nil
@@ -88,14 +95,18 @@ func setup(ctx context.Context, s *session, t *result.Test) error {
 // fromClone clones the project's folder, builds what is there with a version of its own,
 // deploys that, and removes all of it. It returns how long the first three took.
 func (s *session) fromClone(ctx context.Context) (took time.Duration, resources int, err error) {
-	parent, err := os.MkdirTemp("", "geecache-clone-")
+	parent, err := envbench.TempDir("clone")
 	if err != nil {
 		return 0, 0, err
 	}
 	defer func() { _ = os.RemoveAll(parent) }()
 	begun := time.Now()
 	dir := filepath.Join(parent, "geecache")
-	if out, err := exec.CommandContext(ctx, "git", "clone", "--quiet", "--no-local", s.Options.Dir, dir).CombinedOutput(); err != nil {
+	out, err := envbench.NewCommand(ctx, "git", "clone", "--quiet", "--no-local", s.Options.Dir, dir).CombinedOutput()
+	if ctx.Err() != nil {
+		return 0, 0, err
+	}
+	if err != nil {
 		return 0, 0, &envbench.Unsupported{What: "a fresh clone", Evidence: fmt.Sprintf("git clone %s: %v: %s", s.Options.Dir, err, strings.TrimSpace(string(out)))}
 	}
 	o := s.Options
@@ -108,8 +119,6 @@ func (s *session) fromClone(ctx context.Context) (took time.Duration, resources 
 	if !ok {
 		return 0, 0, &envbench.Unsupported{What: "building in a fresh clone", Evidence: "the driver builds nothing"}
 	}
-	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
-	defer cancel()
 	d, _, err := rebuilder.Rebuild(ctx, s.Deployment, fmt.Sprintf("clone-%d", begun.UnixNano()))
 	if err == nil {
 		var status *envbench.Status
@@ -117,6 +126,8 @@ func (s *session) fromClone(ctx context.Context) (took time.Duration, resources 
 			took, resources = time.Since(begun), len(status.Changed)
 		}
 	}
+	clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanWithin)
+	defer cancel()
 	if e := driver.Down(clean, s.Deployment.Name); err == nil {
 		err = e
 	}
@@ -124,6 +135,26 @@ func (s *session) fromClone(ctx context.Context) (took time.Duration, resources 
 		err = e
 	}
 	return took, resources, err
+}
+
+// offlineName returns what a cluster in a network of its own is called.
+func offlineName(name string) string {
+	const most, suffix = 20, "-off"
+	return name[:min(len(name), most-len(suffix))] + suffix
+}
+
+// offlineScript deploys a cluster, checks it, and removes it, whatever it is interrupted in.
+const offlineScript = `trap : INT TERM HUP; ip link set lo up && "$0" env up local --name "$1" --nodes 2 && "$0" env check local --name "$1"; s=$?; "$0" env down local --name "$1"; exit $s`
+
+// ports returns the variables that give a cluster the ports of the deployment.
+func (s *session) ports() (env []string) {
+	if p := s.Deployment.Port; p != 0 {
+		env = append(env, fmt.Sprintf("GEECACHE_ENV_PORT=%d", p))
+	}
+	if p := s.Deployment.APIPort; p != 0 {
+		env = append(env, fmt.Sprintf("GEECACHE_ENV_API=%d", p))
+	}
+	return env
 }
 
 // offline finds out whether the environment works without a network.
@@ -135,8 +166,9 @@ func (s *session) offline(ctx context.Context) result.Fact {
 		if program == "" {
 			program, _ = os.Executable() // without it the command fails, and says so
 		}
-		script := `ip link set lo up && "$0" env up local --name "$1" --nodes 2 && "$0" env check local --name "$1"; s=$?; "$0" env down local --name "$1"; exit $s`
-		out, err := exec.CommandContext(ctx, "unshare", "--user", "--map-root-user", "--net", "sh", "-c", script, program, s.Deployment.Name+"-off").CombinedOutput()
+		cmd := envbench.NewCommand(ctx, "unshare", "--user", "--map-root-user", "--net", "sh", "-c", offlineScript, program, offlineName(s.Deployment.Name))
+		cmd.Env = append(os.Environ(), s.ports()...) // a cluster in another network namespace has the same door, a file called after its port
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			lines := strings.Split(strings.TrimSpace(string(out)), "\n")
 			f.Evidence = fmt.Sprintf("a cluster in a network namespace of its own: %v: %s", err, lines[len(lines)-1])
