@@ -16,11 +16,13 @@ import (
 
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	awscreds "github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 )
 
@@ -327,6 +329,7 @@ func (e *emulator) nothingLeft(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	yes := true
 	left := func(what string, n int, err error) {
 		if err != nil || n != 0 {
 			t.Errorf("%d %s are left (%v)", n, what, err)
@@ -365,7 +368,15 @@ func (e *emulator) nothingLeft(t *testing.T) {
 	if e8 == nil {
 		left("buckets", len(buckets.Buckets), nil)
 	}
-	for _, err := range []error{err, e2, e3, e4, e5, e6, e7, e8} {
+	secrets, e9 := secretsmanager.NewFromConfig(cfg).ListSecrets(ctx, &secretsmanager.ListSecretsInput{IncludePlannedDeletion: &yes})
+	if e9 == nil {
+		left("secrets", len(secrets.SecretList), nil)
+	}
+	alarms, e10 := cloudwatch.NewFromConfig(cfg).DescribeAlarms(ctx, &cloudwatch.DescribeAlarmsInput{})
+	if e10 == nil {
+		left("alarms", len(alarms.MetricAlarms), nil)
+	}
+	for _, err := range []error{err, e2, e3, e4, e5, e6, e7, e8, e9, e10} {
 		if err != nil {
 			t.Error(err)
 		}

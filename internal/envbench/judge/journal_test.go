@@ -80,13 +80,13 @@ func TestWhatAKilledRunLeavesIsRemoved(t *testing.T) {
 
 // What cannot be removed is for whoever comes next, and nothing is measured beside it.
 func TestWhatIsLeftStaysKnown(t *testing.T) {
-	c, path, _ := killed(t, entry{PID: 1, Temp: t.TempDir()})
+	first, _, _ := killed(t, entry{PID: 1, Temp: t.TempDir()})
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel() // Down fails
-	if r, err := Run(ctx, newStub(t), c); err == nil || r == nil || !strings.Contains(r.Partial, "interrupted") || len(r.Tests) != 0 {
+	if r, err := Run(ctx, newStub(t), first); err == nil || r == nil || !strings.Contains(r.Partial, "interrupted") || len(r.Tests) != 0 {
 		t.Errorf("%+v, %v", r, err)
 	}
-	c, path, _ = killed(t, entry{PID: 1, Temp: t.TempDir()})
+	c, path, _ := killed(t, entry{PID: 1, Temp: t.TempDir()})
 	if err := RemoveLeft(ctx, newStub(t), c); err == nil {
 		t.Error("no error")
 	}
