@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/url"
 	"os"
 	"slices"
 	"strings"
@@ -57,6 +58,9 @@ func configOf(variables map[string]string) (node.Config, bool, error) {
 	f.register(cmd)
 	var environ []string
 	for name, value := range variables {
+		if name == "GEECACHE_SOURCE" {
+			value = withoutFiles(value)
+		}
 		if e := name + "=" + value; !forRegistries(e) {
 			environ = append(environ, e)
 		}
@@ -72,6 +76,25 @@ func configOf(variables map[string]string) (node.Config, bool, error) {
 	f.getenv = func(name string) string { return variables[name] }
 	cfg, err := f.nodeConfig(slog.New(slog.NewTextHandler(io.Discard, nil)))
 	return cfg, f.emf, err
+}
+
+// withoutFiles returns a database's URL without the parameters that name files of the machine
+// on which the node runs: PostgreSQL's driver reads them to find out whether the URL is good.
+func withoutFiles(source string) string {
+	u, err := url.Parse(source)
+	if err != nil || u.Scheme != "postgres" && u.Scheme != "postgresql" {
+		return source
+	}
+	q, removed := u.Query(), false
+	for _, name := range []string{"sslrootcert", "sslcert", "sslkey", "passfile", "servicefile"} {
+		removed = removed || q.Has(name)
+		q.Del(name)
+	}
+	if !removed {
+		return source
+	}
+	u.RawQuery = q.Encode()
+	return u.String()
 }
 
 // env returns the value of an environment variable that stands for no flag.

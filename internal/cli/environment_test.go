@@ -21,6 +21,12 @@ func TestCheckNodeEnvironment(t *testing.T) {
 		{"without a secret", map[string]string{"GEECACHE_LISTEN": "0.0.0.0:8001"}, "--secret-file"},
 		{"a client without a token", map[string]string{"GEECACHE_ROLE": "client", "GEECACHE_LISTEN": "0.0.0.0:9999", "GEECACHE_SECRET": secret, "GEECACHE_REGISTRY": "ecs://cluster/service"}, "--api-token-file"},
 		{"a client with a token", map[string]string{"GEECACHE_ROLE": "client", "GEECACHE_LISTEN": "0.0.0.0:9999", "GEECACHE_SECRET": secret, "GEECACHE_API_TOKEN": secret, "GEECACHE_REGISTRY": "ecs://cluster/service"}, ""},
+		{"authorities that the image holds", map[string]string{
+			"GEECACHE_SOURCE": "postgres://app@db.example:5432/app?sslmode=verify-full&sslrootcert=/rds.pem", "GEECACHE_QUERY": "select v from t where k = $1",
+		}, ""},
+		{"a mode of TLS that is none", map[string]string{
+			"GEECACHE_SOURCE": "postgres://app@db.example:5432/app?sslmode=perhaps&sslrootcert=/rds.pem", "GEECACHE_QUERY": "select v from t where k = $1",
+		}, "sslmode"},
 		{"a short token", map[string]string{"GEECACHE_API_TOKEN": "short"}, "GEECACHE_API_TOKEN"},
 	}
 	for _, tt := range tests {
