@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -49,14 +50,21 @@ func start(t *testing.T, name, program string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// freeAddrs returns addresses on which nothing listens.
+// freeAddrs returns addresses on which nothing listens. Their ports lie below the range from
+// which systems take the ports of outgoing connections, so that none of those takes one before
+// the program does.
 func freeAddrs(t *testing.T, n int) []string {
 	t.Helper()
 	var addrs []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	var last error
+	for tries := 0; len(addrs) < n; tries++ {
+		if tries == 1000 {
+			t.Fatalf("no %d free ports between 10000 and 20000: %v", n, last)
+		}
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(10_000)))
 		if err != nil {
-			t.Fatal(err)
+			last = err
+			continue
 		}
 		defer l.Close() // all at once, so that no address is given twice
 		addrs = append(addrs, l.Addr().String())

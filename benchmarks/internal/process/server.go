@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os/exec"
 	"strconv"
@@ -103,14 +104,20 @@ func (p Program) Run(ctx context.Context, until io.Reader, ready func(addr strin
 	return err
 }
 
-// FreePort returns a port of 127.0.0.1 that nobody has just now.
+// FreePort returns a port of 127.0.0.1 that nobody has just now. It lies below the range from
+// which systems take the ports of outgoing connections: none of those takes it before the
+// server does.
 func FreePort() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	var last error
+	for range 1000 {
+		port := strconv.Itoa(10_000 + rand.IntN(10_000))
+		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
+		if err == nil {
+			return port, l.Close()
+		}
+		last = err
 	}
-	port := l.Addr().(*net.TCPAddr).Port
-	return strconv.Itoa(port), l.Close()
+	return "", fmt.Errorf("no port between 10000 and 20000 is free: %w", last)
 }
 
 func AwaitPort(ctx context.Context, addr string) error {
