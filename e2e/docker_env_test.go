@@ -63,6 +63,10 @@ func TestDockerEnvironment(t *testing.T) {
 	r.samples(t, "join/total", 1)
 	r.samples(t, "node-to-node", 200)
 	r.samples(t, "client-to-api", 200)
+	r.count(t, "reported", 2)
+	r.count(t, "answering", 2)
+	r.count(t, "broken/reported", 3) // one was started beside, whom nobody reaches
+	r.count(t, "broken/answering", 2)
 	r.count(t, "nodes-found", 2)
 	r.count(t, "api-found", 1)
 	for _, kind := range []string{"container", "network", "volume"} {

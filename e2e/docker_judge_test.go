@@ -35,7 +35,7 @@ func judge(t *testing.T, environment string, env []string, args ...string) *judg
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "result.json")
 	cmd := exec.CommandContext(t.Context(), geecache, append([]string{"env", "bench", environment, "--name=judge", "--nodes=2", "--times=1",
-		"--only=discovery,logs,metrics,network", "--dir=..", "--output=" + file}, args...)...)
+		"--only=discovery,counts,logs,metrics,network", "--dir=..", "--output=" + file}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -48,7 +48,7 @@ func judge(t *testing.T, environment string, env []string, args ...string) *judg
 	if err := json.Unmarshal(text, &r); err != nil {
 		t.Fatal(err)
 	}
-	if r.Partial != "" || len(r.Tests) != 4 {
+	if r.Partial != "" || len(r.Tests) != 5 {
 		t.Errorf("%d tests were done: %s", len(r.Tests), r.Partial)
 	}
 	return &r

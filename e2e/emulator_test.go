@@ -293,6 +293,11 @@ func (e *emulator) judged(t *testing.T) {
 	r.samples(t, "join/total", 1)
 	r.samples(t, "node-to-node", 200)
 	r.samples(t, "client-to-api", 200)
+	// With nodes that nobody reaches, what the emulator reports is not what answers.
+	r.count(t, "reported", 2)
+	r.count(t, "answering", 2)
+	r.count(t, "broken/reported", 2)
+	r.count(t, "broken/answering", 0)
 	r.count(t, "nodes-found", 2)
 	r.count(t, "api-found", 1)
 	r.count(t, "CloudWatch GeeCache", 0)

@@ -189,6 +189,7 @@ func Run(ctx context.Context, d envbench.Driver, c Config) (_ *result.File, err 
 	}
 	if v, ok := d.(envbench.Versioner); ok {
 		f.Versions = v.Versions(ctx)
+		s.Options.Region = cmp.Or(s.Options.Region, f.Versions["region"]) // of the environment's variables
 	}
 	if c.Environment == envbench.Local {
 		f.Deployment.Image = "" // processes of a program, and no image
