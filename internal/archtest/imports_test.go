@@ -59,6 +59,7 @@ var (
 		{"source/*", []string{"geecache", "source"}, []string{anything}},
 
 		{"internal/awsapi", []string{"registry"}, []string{anything}},
+		{"internal/mototest", nil, nil},
 		{"internal/ecstask", nil, nil},
 		{"internal/listen", []string{"internal/socket"}, nil},
 		{"internal/socket", nil, nil},

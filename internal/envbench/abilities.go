@@ -85,6 +85,18 @@ type Insighter interface {
 	WatchContainers(ctx context.Context, name string) (string, error)
 }
 
+// A Forwardee's environment takes metrics from nodes by CloudWatch's API, and not only by
+// way of their log.
+type Forwardee interface {
+	// ForwardTo returns where the processes of a deployment reach it, as --cloudwatch-endpoint
+	// has it.
+	ForwardTo(ctx context.Context, name string) (string, error)
+
+	// NodeMetrics returns the names of the metrics in our own namespace that are of one node,
+	// by whichever way they have come.
+	NodeMetrics(ctx context.Context, node string) ([]string, error)
+}
+
 // A Finder knows at which address this machine reaches a process whose own address only
 // the others resolve.
 type Finder interface {

@@ -56,6 +56,11 @@ func (a *awsDriver) Down(ctx context.Context, name string) error {
 	return nil
 }
 
+// ForwardTo implements Forwardee.
+func (*awsDriver) ForwardTo(context.Context, string) (string, error) {
+	return "", &Unsupported{"forwarding metrics", "what runs in AWS is what Terraform has made, whose nodes write them into their log"}
+}
+
 // WatchContainers implements Insighter. What Terraform has set stays as it is.
 func (a *awsDriver) WatchContainers(ctx context.Context, name string) (string, error) {
 	return a.insights(ctx, name)

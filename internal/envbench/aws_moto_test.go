@@ -4,16 +4,9 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"io"
-	"log"
-	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -24,11 +17,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
+
+	"github.com/geecache/geecache/internal/mototest"
 )
 
-// moto returns the address of moto. It tells a container's CPU and memory as numbers where the
-// API has strings, and the SDK insists; and it asks for security groups, which need not be
-// given.
+// moto returns the address of moto.
 func moto(t *testing.T) string {
 	t.Helper()
 	address := os.Getenv("GEECACHE_TEST_MOTO")
@@ -39,41 +32,7 @@ func moto(t *testing.T) string {
 		}
 		t.Skip(remedy)
 	}
-	upstream, err := url.Parse(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	number := regexp.MustCompile(`"(cpu|memory)": ?([0-9]+)`)
-	p := httptest.NewServer(&httputil.ReverseProxy{
-		ErrorLog: log.New(io.Discard, "", 0), // of calls that a timeout ends
-		Rewrite: func(r *httputil.ProxyRequest) {
-			r.SetURL(upstream)
-			if target := r.In.Header.Get("X-Amz-Target"); !strings.HasSuffix(target, ".CreateService") && !strings.HasSuffix(target, ".RunTask") {
-				return
-			}
-			body, err := io.ReadAll(r.In.Body)
-			if err != nil {
-				t.Error(err)
-			}
-			body = bytes.Replace(body, []byte(`"awsvpcConfiguration":{`), []byte(`"awsvpcConfiguration":{"securityGroups":[],`), 1)
-			r.Out.Body, r.Out.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-		},
-		ModifyResponse: func(resp *http.Response) error {
-			if target := resp.Request.Header.Get("X-Amz-Target"); !strings.HasSuffix(target, "Task") && !strings.HasSuffix(target, "Tasks") {
-				return nil
-			}
-			body, err := io.ReadAll(resp.Body)
-			if err != nil {
-				return err
-			}
-			body = number.ReplaceAll(body, []byte(`"$1": "$2"`))
-			resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-			resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
-			return nil
-		},
-	})
-	t.Cleanup(p.Close)
-	return p.URL
+	return mototest.Proxy(t, address)
 }
 
 // The driver of AWS against moto, which starts no container but tells of all that it was

@@ -84,6 +84,25 @@ func (c *cloud) ListMetrics(ctx context.Context, name string) (map[string][]stri
 	return all, nil
 }
 
+// ForwardTo implements Forwardee.
+func (c *cloud) ForwardTo(ctx context.Context, name string) (string, error) {
+	if !c.emulated {
+		return c.Region, nil
+	}
+	is, err := (&lab{c: c, name: name}).variable(ctx, "AWS_ENDPOINT_URL=")
+	if err == nil && is == "" {
+		err = &Unsupported{"forwarding metrics", "the emulator tells its tasks no address of its own"}
+	}
+	return strings.TrimPrefix(is, "AWS_ENDPOINT_URL="), err
+}
+
+// NodeMetrics implements Forwardee.
+func (c *cloud) NodeMetrics(ctx context.Context, node string) ([]string, error) {
+	names, err := c.metricNames(ctx, metricSpaces[0].namespace, "node", node)
+	slices.Sort(names)
+	return slices.Compact(names), c.explain("cloudwatch:ListMetrics", err)
+}
+
 // metricNames returns the names of metrics in a namespace with a value of a dimension. The
 // SDK speaks CBOR with CloudWatch, which emulators do not all answer: this asks as it was
 // before that.
@@ -200,6 +219,7 @@ var (
 	_ LogSeeker    = (*cloud)(nil)
 	_ MetricLister = (*cloud)(nil)
 	_ Looker       = (*cloud)(nil)
+	_ Forwardee    = (*cloud)(nil)
 )
 
 // WatchContainers implements Insighter.

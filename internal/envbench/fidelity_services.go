@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	scaletypes "github.com/aws/aws-sdk-go-v2/service/applicationautoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/schemas"
 	cwtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	logtypes "github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs/types"
@@ -22,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/servicediscovery"
 	sdtypes "github.com/aws/aws-sdk-go-v2/service/servicediscovery/types"
+	"github.com/aws/smithy-go/transport/http/protocol/awsquery"
 )
 
 // insightsNamespace is where ECS's own metrics are.
@@ -207,13 +209,21 @@ func (l *lab) tryMap(ctx context.Context) (outcome, error) {
 	})
 }
 
+// cloudWatch returns a client that speaks the oldest protocol, as a node's forwarder does.
+func (l *lab) cloudWatch() *cloudwatch.Client {
+	return cloudwatch.NewFromConfig(l.c.config, func(o *cloudwatch.Options) {
+		o.Protocol = awsquery.New(schemas.GraniteServiceVersion20100801)
+		o.DisableRequestCompression = l.c.emulated // not all of them undo one
+	})
+}
+
 // putMetric sends one value. dimensions are names and values in turn.
 func (l *lab) putMetric(ctx context.Context, namespace, name string, value float64, dimensions ...string) error {
 	datum := cwtypes.MetricDatum{MetricName: &name, Value: &value, Timestamp: aws.Time(time.Now())}
 	for i := 0; i+1 < len(dimensions); i += 2 {
 		datum.Dimensions = append(datum.Dimensions, cwtypes.Dimension{Name: &dimensions[i], Value: &dimensions[i+1]})
 	}
-	_, err := cloudwatch.NewFromConfig(l.c.config).PutMetricData(ctx, &cloudwatch.PutMetricDataInput{Namespace: &namespace, MetricData: []cwtypes.MetricDatum{datum}})
+	_, err := l.cloudWatch().PutMetricData(ctx, &cloudwatch.PutMetricDataInput{Namespace: &namespace, MetricData: []cwtypes.MetricDatum{datum}})
 	return err
 }
 
@@ -236,7 +246,7 @@ func (l *lab) listed(ctx context.Context, metric string) (outcome, error) {
 }
 
 func (l *lab) tryAlarm(ctx context.Context) (outcome, error) {
-	client, name := cloudwatch.NewFromConfig(l.c.config), l.cluster
+	client, name := l.cloudWatch(), l.cluster
 	_, err := client.PutMetricAlarm(ctx, &cloudwatch.PutMetricAlarmInput{
 		AlarmName: &name, Namespace: aws.String(metricsNamespace), MetricName: aws.String("Trial"), Statistic: cwtypes.StatisticMaximum,
 		Dimensions: []cwtypes.Dimension{{Name: aws.String("ClusterName"), Value: &l.cluster}},

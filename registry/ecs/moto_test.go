@@ -1,17 +1,14 @@
 package ecs
 
 import (
-	"bytes"
 	"io"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
 	"net/url"
 	"regexp"
-	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/geecache/geecache/internal/mototest"
 	"github.com/geecache/geecache/registry"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -45,43 +42,19 @@ func TestFamilyOnMoto(t *testing.T) {
 	waitFor(t, r, "one task fewer", count(tasks-1))
 }
 
-// moto returns the address of moto, which tells a container's CPU and memory as
-// numbers where the API has strings, and the SDK insists.
+// moto returns the address of moto, whose tasks stay as they are.
 func moto(t *testing.T) string {
 	t.Helper()
-	upstream, err := url.Parse(server(t, "GEECACHE_TEST_MOTO"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := httptest.NewServer(&httputil.ReverseProxy{
-		Rewrite: func(r *httputil.ProxyRequest) { r.SetURL(upstream) },
-		ModifyResponse: func(resp *http.Response) error {
-			target := resp.Request.Header.Get("X-Amz-Target")
-			if !strings.HasSuffix(target, "Task") && !strings.HasSuffix(target, "Tasks") {
-				return nil
-			}
-			body, err := io.ReadAll(resp.Body)
-			if err != nil {
-				return err
-			}
-			body = number.ReplaceAll(body, []byte(`"$1": "$2"`))
-			resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
-			resp.Header.Set("Content-Length", strconv.Itoa(len(body)))
-			return nil
-		},
-	})
-	t.Cleanup(p.Close)
+	upstream := server(t, "GEECACHE_TEST_MOTO")
 	// Otherwise a task goes one state on each time that it is described, up to the last.
 	const stay = `{"model_name":"ecs::task","transition":{"progression":"manual","times":1000000000}}`
-	resp, err := http.Post(upstream.String()+"/moto-api/state-manager/set-transition", "application/json", strings.NewReader(stay))
+	resp, err := http.Post(upstream+"/moto-api/state-manager/set-transition", "application/json", strings.NewReader(stay))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_ = resp.Body.Close()
-	return p.URL
+	return mototest.Proxy(t, upstream)
 }
-
-var number = regexp.MustCompile(`"(cpu|memory)": ?([0-9]+)`)
 
 // withZones fills in what moto does not tell.
 func withZones(members []registry.Member) []registry.Member {

@@ -101,7 +101,7 @@ func TestMetricsWithoutCloudWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted(t, &one, "/metrics of the nodes", 2)
-	if len(one.Facts) != 2 || one.Facts[0].Verdict != result.Done || one.Facts[1].Verdict != result.Unknown {
+	if len(one.Facts) != 3 || one.Facts[0].Verdict != result.Done || one.Facts[1].Verdict != result.Unknown || one.Facts[2].Verdict != result.Unknown {
 		t.Errorf("the facts are %+v", one.Facts)
 	}
 	if f.vars["GEECACHE_EMF"] != "true" {
@@ -117,13 +117,68 @@ func TestMetricsInCloudWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, fact := range one.Facts {
-		if fact.Verdict != result.Done {
+		if want := map[bool]string{true: result.Unknown, false: result.Done}[fact.Name == forwardedFact]; fact.Verdict != want {
 			t.Errorf("%+v", fact)
 		}
 	}
 	f.variety = nil
-	if own, waited, err := awaitMetrics(t.Context(), newSession(f), f, true, 0); err != nil || len(own) != 0 || waited != 0 {
+	if own, waited, err := awaitMetrics(t.Context(), newSession(f), f, 0); err != nil || len(own) != 0 || waited != 0 {
 		t.Errorf("what arrives nowhere: %v after %v, %v", own, waited, err)
+	}
+}
+
+// A forwardee takes metrics that nodes send.
+type forwardee struct {
+	watched
+	log bool // out of the log, too
+}
+
+func (forwardee) ForwardTo(context.Context, string) (string, error) { return "http://cloudwatch", nil }
+
+func (f forwardee) NodeMetrics(context.Context, string) ([]string, error) {
+	byLog := f.log && f.vars["GEECACHE_EMF"] != ""
+	if f.vars["GEECACHE_CLOUDWATCH_DIMENSIONS"] != "node" || f.vars["GEECACHE_CLOUDWATCH_ENDPOINT"] == "" && !byLog {
+		return nil, nil
+	}
+	return []string{"a", "b"}, nil
+}
+
+func TestMetricsThatNodesSend(t *testing.T) {
+	f := newFake(t)
+	f.variety = map[string][]string{placeOwn: {"of an earlier one"}, placeInsights: {"c"}}
+	var one result.Test
+	if err := listMetrics(t.Context(), newSession(forwardee{watched{f}, true}), &one); err != nil {
+		t.Fatal(err)
+	}
+	sampled(t, &one, "found-after/forwarder", 1)
+	sampled(t, &one, "found-after/log", 1)
+	counted(t, &one, "own metrics/forwarder", 2)
+	counted(t, &one, placeOwn, 1)
+	var names []string
+	for _, fact := range one.Facts {
+		names = append(names, fact.Name)
+		if fact.Verdict != result.Done {
+			t.Errorf("%+v", fact)
+		}
+	}
+	if want := []string{"own metrics", forwardedFact, "Container Insights"}; !slices.Equal(names, want) {
+		t.Errorf("the facts are %q, want %q", names, want)
+	}
+	if f.vars["GEECACHE_EMF"] != "" || f.vars["GEECACHE_CLOUDWATCH_ENDPOINT"] != "http://cloudwatch" {
+		t.Errorf("the way by the forwarder had the variables %v", f.vars)
+	}
+
+	// Metrics that do not come are a finding, and are waited for once.
+	one = result.Test{}
+	deaf := forwardee{watched{f}, false}
+	s := newSession(deaf)
+	s.Times = 5
+	a, err := s.arrive(t.Context(), &one, deaf, "log", 0, func(string) map[string]string { return map[string]string{"GEECACHE_EMF": "true"} })
+	if err != nil || a.Verdict != result.Accepted || a.Times != 1 || !strings.Contains(a.Evidence, "names 0 metrics in GeeCache of 0 of 3 new nodes") {
+		t.Errorf("what does not come: %+v, %v", a, err)
+	}
+	if s := one.Find("found-after/log"); s == nil || s.Unsupported == "" || len(s.Samples) != 0 {
+		t.Errorf("found-after is %+v", s)
 	}
 }
 
