@@ -140,8 +140,12 @@ func (w *writer) architecture() {
 	}
 	own := map[string]string{"local": "gossip", "docker": "gossip", "emulator": "Cloud Map", "aws": "Cloud Map"} // where nothing else was asked for
 	for _, c := range w.columns {
+		kind := c.file.Environment
+		if kind == "aws" && !c.real() {
+			kind = "emulator" // whichever driver it was
+		}
 		registry := cmp.Or(c.file.Deployment.Registry, own[c.file.Environment])
-		w.row(c.name, what[c.file.Environment], w.quoted(c, registry), w.from(c.source, fmt.Sprint(c.file.Deployment.Nodes)))
+		w.row(c.name, what[kind], w.quoted(c, registry), w.from(c.source, fmt.Sprint(c.file.Deployment.Nodes)))
 	}
 }
 
