@@ -49,10 +49,23 @@ func cost(_ context.Context, s *session, t *result.Test) error {
 	}
 	t.Add(prefix+"total", "USD/hour", prices.Sum(lines))
 	t.Add(prefix+"month/total", "USD/month", prices.Sum(lines)*prices.HoursPerMonth)
+	spot := shape
+	spot.SpotPercent = 100
+	t.Add(prefix+"with Spot/total", "USD/hour", prices.Sum(table.Lines(spot.Configuration())))
+	for _, l := range table.Lines(prices.Configuration{Traffic: oneOfEach()}) {
+		t.Add(prefix+"each of/"+l.What, "USD/month", l.Dollars*prices.HoursPerMonth)
+	}
 	t.Notes = append(t.Notes, fmt.Sprintf(
-		"Prices of %s as of %s, before traffic, logs and stored bytes: %d nodes and an API server as aws-terraform makes them without further variables.",
+		"Prices of %s as of %s, before traffic, logs and stored bytes: %d nodes and an API server as aws-terraform makes them without further variables. "+
+			"With Spot: all tasks but the first of each service are on Fargate Spot, whose price moves. "+
+			"What is moved and kept depends on the work: \"each of\" says what one of it costs.",
 		region, prices.Date, shape.Nodes))
 	return nil
+}
+
+// oneOfEach is the traffic of which each part is one: so a line's price is that of one.
+func oneOfEach() prices.Traffic {
+	return prices.Traffic{LogsGB: 1, OutGB: 1, ZonesGB: 1, NATGB: 1, LogsKeptGB: 1, ImageGB: 1, StoredGB: 1, BusyUnits: 1}
 }
 
 // shape is what aws-terraform makes for the deployment.

@@ -2,6 +2,7 @@ package judge
 
 import (
 	"math"
+	"strings"
 	"testing"
 
 	"github.com/geecache/geecache/internal/envbench"
@@ -23,7 +24,7 @@ func TestCost(t *testing.T) {
 	}
 	sum := 0.0
 	for _, one := range got.Series {
-		if one.Unit == "USD/hour" && one.Name != "total" && one.Name != "aws/total" {
+		if strings.HasPrefix(one.Name, "aws/item/") {
 			sum += one.Median()
 		}
 	}
@@ -33,6 +34,12 @@ func TestCost(t *testing.T) {
 	}
 	if m := got.Find("aws/item/metrics of GeeCache, about (cloudwatch_metrics)"); m == nil || math.Abs(m.Median()-60*0.30/730) > 1e-12 {
 		t.Errorf("60 metrics cost %v", m)
+	}
+	if spot := got.Find("aws/with Spot/total"); spot == nil || spot.Median() >= inAWS {
+		t.Errorf("on demand it costs %v, and with Spot %v", inAWS, spot)
+	}
+	if logs := got.Find("aws/each of/GB of logs a month"); logs == nil || math.Abs(logs.Median()-0.50) > 1e-9 {
+		t.Errorf("a GB of logs costs %v", logs)
 	}
 	s.Environment, s.Options.Region = envbench.AWS, "eu-central-1"
 	if err := cost(t.Context(), s, &got); err == nil {

@@ -333,3 +333,16 @@ func TestHTML(t *testing.T) {
 		t.Errorf("the page has %d charts, want %d in two widths", n, len(chartNames()))
 	}
 }
+
+func TestLabel(t *testing.T) {
+	for name, want := range map[string]string{
+		"roll/start":                       "roll: start",
+		"/metrics of the nodes":            "/metrics of the nodes",
+		"CloudWatch ECS/ContainerInsights": "CloudWatch ECS/ContainerInsights",
+		"aws/item/a|b":                     `aws: item: a\|b`,
+	} {
+		if got := label(name); got != want {
+			t.Errorf("the label of %q is %q, want %q", name, got, want)
+		}
+	}
+}

@@ -122,9 +122,12 @@ func (w *writer) all(id string) (names []string) {
 	return names
 }
 
-// label makes words of a quantity's name.
+// label makes words of a quantity's name. A place where metrics are has slashes of its own.
 func label(name string) string {
-	parts := strings.Split(name, "/")
+	parts := []string{name}
+	if !strings.HasPrefix(name, "/") && !strings.HasPrefix(name, "CloudWatch ") {
+		parts = strings.Split(name, "/")
+	}
 	for i := range parts {
 		parts[i] = strings.ReplaceAll(parts[i], "|", `\|`)
 	}
