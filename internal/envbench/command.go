@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
@@ -32,12 +33,17 @@ func NewCommand(ctx context.Context, name string, args ...string) *Command {
 
 // Output is that of package exec.
 func (c *Command) Output() ([]byte, error) {
+	// What is interrupted with its parent is so with the thread that made it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	out, err := c.Cmd.Output()
 	return out, c.ended(err)
 }
 
 // CombinedOutput is that of package exec.
 func (c *Command) CombinedOutput() ([]byte, error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	out, err := c.Cmd.CombinedOutput()
 	return out, c.ended(err)
 }
@@ -59,14 +65,15 @@ func TempDir(what string) (string, error) {
 	return os.MkdirTemp("", fmt.Sprintf("geecache-%d-%s-", os.Getpid(), what))
 }
 
-// RemoveTemp removes the folders that a process has made by TempDir below a folder, and
-// returns which there were.
+// RemoveTemp removes the folders that a process has made by TempDir below a folder, ends what
+// works in them still, and returns which there were.
 func RemoveTemp(dir string, pid int) (removed []string, err error) {
 	all, err := filepath.Glob(filepath.Join(dir, fmt.Sprintf("geecache-%d-*", pid)))
 	if err != nil {
 		return nil, err
 	}
 	for _, one := range all {
+		endUsers(one)
 		if err := os.RemoveAll(one); err != nil {
 			return removed, err
 		}

@@ -5,6 +5,8 @@ package envbench
 import (
 	"fmt"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 )
@@ -12,12 +14,22 @@ import (
 // detached makes a process outlive this one and its terminal.
 func detached() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
-// grouped makes a process the first of a group of its own.
-func grouped() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }
-
 // interruptGroup asks all of a process's group to end, and killGroup ends them.
 func interruptGroup(p *os.Process) error { return syscall.Kill(-p.Pid, syscall.SIGINT) }
 func killGroup(p *os.Process)            { _ = syscall.Kill(-p.Pid, syscall.SIGKILL) } // they may have ended
+
+// endUsers ends processes that have a folder in their command line: a compiler, say, whose
+// parent was killed. It does so where the system shows command lines as files.
+func endUsers(folder string) {
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is a good one
+	for _, file := range files {
+		line, err := os.ReadFile(file)
+		pid, e := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		if err == nil && e == nil && pid != os.Getpid() && strings.Contains(string(line), folder) {
+			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended
+		}
+	}
+}
 
 // end asks a process to end.
 func end(p *os.Process) { _ = p.Signal(syscall.SIGTERM) } // it may have ended

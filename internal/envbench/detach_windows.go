@@ -18,6 +18,9 @@ func grouped() *syscall.SysProcAttr { return detached() }
 func interruptGroup(p *os.Process) error { return p.Kill() }
 func killGroup(*os.Process)              {}
 
+// endUsers would end processes that have a folder in their command line.
+func endUsers(string) {}
+
 // end ends a process: Windows has no signal that asks it to.
 func end(p *os.Process) { _ = p.Kill() } // it may have ended
 

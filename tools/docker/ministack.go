@@ -25,7 +25,7 @@ func whatMiniStack(ctx context.Context, e *Engine, tag string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("a stand-in is made of this machine's Python: run scripts/install-deps: %w", err)
 	}
-	return fmt.Sprintf("the package ministack %s in this machine's %s", tag, strings.TrimSpace(out)), nil
+	return fmt.Sprintf("the package ministack %s with %s and %s in this machine's %s", tag, dockerPackage, cborPackage, strings.TrimSpace(out)), nil
 }
 
 // pythonPaths prints where a Python has its library and its program.
@@ -45,7 +45,7 @@ func fillMiniStack(ctx context.Context, r *rootfs) {
 	var lines []string
 	for _, args := range [][]string{
 		{"python3", "-m", "venv", dir},
-		{filepath.Join(dir, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "ministack==" + r.tag, dockerPackage},
+		{filepath.Join(dir, "bin", "pip"), "install", "--quiet", "--disable-pip-version-check", "ministack==" + r.tag, dockerPackage, cborPackage},
 		{"python3", "-c", pythonPaths},
 	} {
 		out, err := r.e.output(ctx, nil, ".", args[0], args[1:]...)

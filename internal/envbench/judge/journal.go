@@ -161,9 +161,10 @@ func (s *session) remove(ctx context.Context, of *entry) error {
 	if r, ok := s.driver.(envbench.Rebuilder); ok {
 		errs = append(errs, r.Clean(ctx))
 	}
+	_, err := envbench.RemoveTemp(of.Temp, of.PID) // before images: who builds one has a folder
+	errs = append(errs, err)
 	if w, ok := s.driver.(envbench.Sweeper); ok && (s.Environment != envbench.AWS || of.PID != os.Getpid()) {
 		errs = append(errs, w.Sweep(ctx, s.Deployment.Name, of.PID))
 	}
-	_, err := envbench.RemoveTemp(of.Temp, of.PID)
-	return errors.Join(append(errs, err)...)
+	return errors.Join(errs...)
 }
