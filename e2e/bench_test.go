@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -153,6 +154,17 @@ func (b *benchRun) some(t *testing.T, n int) func() error {
 	}
 }
 
+// sends returns a check that the load tool runs, which is another process.
+func (b *benchRun) sends(t *testing.T) func() error {
+	return func() error {
+		all := b.processes(t)
+		if !slices.ContainsFunc(all, func(line string) bool { return strings.Contains(line, " load --realtime ") }) {
+			return fmt.Errorf("there are only %q", all)
+		}
+		return nil
+	}
+}
+
 // processes returns the command lines of all that the run has started, by their files.
 func (b *benchRun) processes(t *testing.T) (all []string) {
 	t.Helper()
@@ -225,7 +237,11 @@ func TestBenchInterrupted(t *testing.T) {
 			if c.id == "cache" {
 				times = "--times=1" // of what comes before
 			}
-			b.interrupt(t, "local", c, b.some(t, processes), times, "--name=bench", fmt.Sprintf("--port=%d", first+i*ports), fmt.Sprintf("--api=%d", first+i*ports+ports-1))
+			begun := b.some(t, processes)
+			if c.id == "scale" || c.id == "recovery" || c.id == "cache" {
+				begun = b.sends(t)
+			}
+			b.interrupt(t, "local", c, begun, times, "--name=bench", fmt.Sprintf("--port=%d", first+i*ports), fmt.Sprintf("--api=%d", first+i*ports+ports-1))
 			b.nothingLeft(t)
 		})
 	}
