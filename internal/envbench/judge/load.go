@@ -63,7 +63,6 @@ func (s *session) startLoad(ctx context.Context, api string) (*load, error) {
 		return l, nil
 	case <-l.done:
 		cancel()
-		defer cancel()
 		return nil, cmp.Or(l.err, ctx.Err())
 	}
 }
