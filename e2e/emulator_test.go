@@ -300,8 +300,9 @@ func (e *emulator) judged(t *testing.T) {
 	r.count(t, "broken/answering", 0)
 	r.count(t, "nodes-found", 2)
 	r.count(t, "api-found", 1)
-	r.count(t, "CloudWatch GeeCache", 0)
 	r.fact(t, "own metrics", "accepted but not done", "lines of the embedded metric format are in CloudWatch Logs")
+	r.fact(t, "own metrics, sent by nodes (PutMetricData)", "done", "of 2 of 2 new nodes")
+	r.samples(t, "found-after/forwarder", 1)
 	r.fact(t, "Container Insights", "accepted but not done", "ECS/ContainerInsights")
 }
 
