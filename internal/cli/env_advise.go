@@ -30,8 +30,8 @@ says, too, with the command that does.
   perf   figures are wanted that hold in production
   prod   production
 
-Without --phase it asks, on a terminal. It answers from the newest results of each
-environment in ` + resultsOfEnvironments + `. The exit status is 1 if no environment has all
+Without --phase it asks, on a terminal. It answers from the results of each
+environment in ` + resultsOfEnvironments + `, each test from the newest that have it whole. The exit status is 1 if no environment has all
 that is asked for.`
 
 // newEnvAdviseCommand returns `geecache env advise`.

@@ -110,20 +110,20 @@ const rule = "rule"
 // An adviser collects reasons.
 type adviser struct {
 	Answers
-	have map[string]Results
-	out  map[string]bool // who is out of the question
+	have map[string][]Results // the newest first
+	out  map[string]bool      // who is out of the question
 	Advice
 }
 
-// Advise answers from results, of which it takes the newest of each environment. It is an
-// error if the answers make no sense.
+// Advise answers from results: for each environment it takes each test from the newest that
+// have it whole. It is an error if the answers make no sense.
 func Advise(a Answers, results []Results, table prices.Table) (*Advice, error) {
 	if err := a.Validate(); err != nil {
 		return nil, err
 	}
-	ad := &adviser{Answers: a, have: newest(results), out: make(map[string]bool)}
-	for name, r := range ad.have {
-		if r.File.Partial != "" {
+	ad := &adviser{Answers: a, have: newestFirst(results), out: make(map[string]bool)}
+	for name, all := range ad.have {
+		if r := all[0]; r.File.Partial != "" {
 			ad.Missing = append(ad.Missing, fmt.Sprintf("%s: %s is partial: %s", name, r.Name, r.File.Partial))
 		}
 	}
@@ -137,20 +137,37 @@ func Advise(a Answers, results []Results, table prices.Table) (*Advice, error) {
 	return &ad.Advice, nil
 }
 
-// newest returns the newest results by environment. What was measured at an emulator
-// through the driver of AWS is none of AWS.
-func newest(results []Results) map[string]Results {
-	have := make(map[string]Results)
+// newestFirst returns the results of each environment, the newest first. What was measured
+// at an emulator through the driver of AWS is none of AWS.
+func newestFirst(results []Results) map[string][]Results {
+	have := make(map[string][]Results)
 	for _, r := range results {
 		e := r.File.Environment
 		if e == envbench.AWS && r.File.Versions["emulator"] != "" {
 			continue
 		}
-		if old, found := have[e]; !found || r.File.Begun.After(old.File.Begun) {
-			have[e] = r
-		}
+		have[e] = append(have[e], r)
+	}
+	for _, all := range have {
+		slices.SortStableFunc(all, func(a, b Results) int { return b.File.Begun.Compare(a.File.Begun) })
 	}
 	return have
+}
+
+// test returns a test from the newest results that have it whole, or else from the newest
+// that have it, and the file's name. It is nil if none has it: then the name is that of the
+// newest results, if there are any.
+func (ad *adviser) test(environment, id string) (found *result.Test, file string) {
+	for _, r := range ad.have[environment] {
+		t := r.File.Test(id)
+		if t.Whole() {
+			return t, r.Name
+		}
+		if file == "" || found == nil && t != nil {
+			found, file = t, r.Name
+		}
+	}
+	return found, file
 }
 
 func (ad *adviser) against(environment, source, format string, args ...any) {
@@ -168,18 +185,15 @@ func (ad *adviser) missing(environment, test, why string) {
 
 // fact returns what a test found, and the file's name; nil: nothing.
 func (ad *adviser) fact(environment, test, name string) (*result.Fact, string) {
-	r, found := ad.have[environment]
-	if !found {
-		return nil, ""
-	}
-	if t := r.File.Test(test); t != nil {
+	t, file := ad.test(environment, test)
+	if t != nil {
 		for i := range t.Facts {
 			if t.Facts[i].Name == name {
-				return &t.Facts[i], r.Name
+				return &t.Facts[i], file
 			}
 		}
 	}
-	return nil, r.Name
+	return nil, file
 }
 
 // network looks who works without one.
@@ -239,9 +253,10 @@ func (ad *adviser) purpose() {
 		if f, file := ad.fact(e, "fidelity", "a process that died is replaced"); ad.Phase == Prod && f != nil {
 			text, source = fmt.Sprintf("all of it is on one machine; a process that died is replaced: %s (%s)", f.Verdict, f.Evidence), file
 		}
-		if r, found := ad.have[e]; ad.Phase == Perf && found {
-			if s := r.File.Test("network").Find("node-to-node"); s != nil && len(s.Samples) > 0 {
-				text, source = fmt.Sprintf("its nodes share one machine: a round trip between them takes %.3g %s (median of %d), over no network", s.Median(), s.Unit, len(s.Samples)), r.Name
+		if len(ad.have[e]) > 0 && ad.Phase == Perf {
+			t, file := ad.test(e, "network")
+			if s := t.Find("node-to-node"); s != nil && len(s.Samples) > 0 {
+				text, source = fmt.Sprintf("its nodes share one machine: a round trip between them takes %.3g %s (median of %d), over no network", s.Median(), s.Unit, len(s.Samples)), file
 			} else {
 				ad.missing(e, "network", "the round trip between nodes")
 			}
@@ -325,10 +340,9 @@ func (ad *adviser) choose() {
 			continue
 		}
 		c := contender{environment: e}
-		if r, found := ad.have[e]; found {
-			if s := r.File.Test(test).Find(name); s != nil && len(s.Samples) > 0 {
-				c.series, c.file = s, r.Name
-			}
+		t, file := ad.test(e, test)
+		if s := t.Find(name); s != nil && len(s.Samples) > 0 {
+			c.series, c.file = s, file
 		}
 		if c.series == nil && e != envbench.AWS {
 			ad.missing(e, test, what)

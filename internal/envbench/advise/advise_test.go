@@ -133,8 +133,8 @@ func TestNewestAndWhatIsNoAWS(t *testing.T) {
 	fresh.Name, fresh.File.Partial = "fresh.json", "interrupted"
 	posing := measured(envbench.AWS, took("redeploy", "total", 0.001))
 	posing.File.Versions = map[string]string{"emulator": "1"}
-	have := newest([]Results{fresh, old, posing})
-	if len(have) != 1 || have[envbench.Local].Name != "fresh.json" {
+	have := newestFirst([]Results{old, fresh, posing})
+	if len(have) != 1 || len(have[envbench.Local]) != 2 || have[envbench.Local][0].Name != "fresh.json" {
 		t.Errorf("taken are %+v", have)
 	}
 	table, err := prices.In("us-west-2")
@@ -144,6 +144,27 @@ func TestNewestAndWhatIsNoAWS(t *testing.T) {
 	got, err := Advise(Answers{Phase: Dev, Budget: math.NaN(), Hours: 1, Nodes: 3}, []Results{fresh}, table)
 	if err != nil || !slices.Contains(got.Missing, "local: fresh.json is partial: interrupted") {
 		t.Errorf("missing is %q, %v", got.Missing, err)
+	}
+}
+
+func TestTestsAreFromTheNewestThatHaveThemWhole(t *testing.T) {
+	whole, cut := took("redeploy", "total", 3), took("scale", "out/total", 1)
+	whole.State, cut.State = result.Measured, result.Failed
+	old, newer := measured(envbench.Local, whole, took("scale", "out/total", 2)), measured(envbench.Local, cut)
+	newer.Name, newer.File.Begun = "newer.json", time.Unix(1, 0)
+	old.File.Tests[1].State = result.Measured
+	ad := &adviser{have: newestFirst([]Results{old, newer})}
+	for id, want := range map[string]string{"redeploy": "local.json", "scale": "local.json", "cost": "newer.json"} {
+		if _, file := ad.test(envbench.Local, id); file != want {
+			t.Errorf("test %s is from %q, want %q", id, file, want)
+		}
+	}
+	newer.File.Tests[0].State = result.Measured
+	if _, file := ad.test(envbench.Local, "scale"); file != "newer.json" {
+		t.Errorf("a newer test that is whole is not taken, but that of %q", file)
+	}
+	if found, file := ad.test(envbench.Docker, "scale"); found != nil || file != "" {
+		t.Errorf("of what was not measured there is %v, %q", found, file)
 	}
 }
 

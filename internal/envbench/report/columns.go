@@ -74,12 +74,6 @@ type run struct {
 	tests  []string // IDs
 }
 
-// whole reports whether a test says all that it can: what an environment does not support
-// is a finding, too.
-func whole(t *result.Test) bool {
-	return t != nil && (t.State == result.Measured || t.State == result.Unsupported)
-}
-
 // readColumn reads the files of one column: a run of some tests alone replaces these, and
 // nothing else.
 func readColumn(paths Column) (c column, err error) {
@@ -115,7 +109,7 @@ func readColumn(paths Column) (c column, err error) {
 
 func wholes(f *result.File) (n int) {
 	for i := range f.Tests {
-		if whole(&f.Tests[i]) {
+		if f.Tests[i].Whole() {
 			n++
 		}
 	}
@@ -149,7 +143,7 @@ func (c *column) take(runs []*run) {
 	for _, s := range sections() {
 		var from *run
 		for _, r := range runs {
-			if t := r.file.Test(s.id); t != nil && (from == nil || whole(t) && !whole(from.file.Test(s.id))) {
+			if t := r.file.Test(s.id); t != nil && (from == nil || t.Whole() && !from.file.Test(s.id).Whole()) {
 				from = r
 			}
 		}
@@ -158,7 +152,7 @@ func (c *column) take(runs []*run) {
 			continue
 		}
 		tests = append(tests, *from.file.Test(s.id))
-		complete = complete && whole(from.file.Test(s.id))
+		complete = complete && from.file.Test(s.id).Whole()
 		c.of[s.id] = from
 		from.tests = append(from.tests, s.id)
 	}

@@ -138,6 +138,12 @@ func (f *File) Test(id string) *Test {
 	return nil
 }
 
+// Whole reports whether a test says all that it can: what an environment does not support is
+// a finding, too. A nil test says nothing.
+func (t *Test) Whole() bool {
+	return t != nil && (t.State == Measured || t.State == Unsupported)
+}
+
 // Find returns the series of a name, or nil; of a nil test, too.
 func (t *Test) Find(name string) *Series {
 	if t == nil {
